@@ -1,0 +1,1 @@
+//! the verification engine: checklist, playbooks and golden traces to cases, verdicts and one report

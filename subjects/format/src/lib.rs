@@ -1,0 +1,1 @@
+//! the .apr v2 model file: reader, streaming writer, validator, signatures

@@ -1,0 +1,1 @@
+//! import from GGUF, safetensors and the hub
