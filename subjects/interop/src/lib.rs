@@ -1,1 +1,6 @@
-//! import from GGUF, safetensors and the hub
+//! Import of models from GGUF, safetensors and the hub into `.apr`.
+#![forbid(unsafe_code)]
+
+mod progress;
+
+pub use progress::{Progress, Silent};
