@@ -1,0 +1,215 @@
+//! The only place that prints: data to stdout, talk to stderr, errors as one chain with their hints last.
+
+use std::fmt;
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::cli::ColorWhen;
+use crate::exit::ExitStatus;
+use crate::text;
+
+/// Everything `apr` writes to its standard streams.
+pub(crate) struct Printer {
+    stdout: BufWriter<io::Stdout>,
+    stdout_is_terminal: bool,
+    stdout_color: bool,
+    stderr_color: bool,
+}
+
+/// Standard output could not be written.
+#[derive(Debug, Error)]
+#[error("failed to write to standard output")]
+pub(crate) struct StdoutError(#[from] io::Error);
+
+/// What a piece of text is, which decides how it is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Error,
+    Warning,
+    Good,
+    Hint,
+    Label,
+    Dim,
+}
+
+impl Role {
+    const fn style(self) -> Style {
+        match self {
+            Self::Error => AnsiColor::Red.on_default().bold(),
+            Self::Warning => AnsiColor::Yellow.on_default().bold(),
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Hint => AnsiColor::Cyan.on_default(),
+            Self::Label => Style::new().bold(),
+            Self::Dim => Style::new().dimmed(),
+        }
+    }
+}
+
+impl Printer {
+    pub(crate) fn new(color: ColorWhen) -> Self {
+        let stdout_is_terminal = io::stdout().is_terminal();
+        let color = |is_terminal: bool| match color {
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+            ColorWhen::Auto => is_terminal && environment_allows_color(),
+        };
+        Self {
+            stdout: BufWriter::new(io::stdout()),
+            stdout_is_terminal,
+            stdout_color: color(stdout_is_terminal),
+            stderr_color: color(io::stderr().is_terminal()),
+        }
+    }
+
+    /// Whether a person watches standard output.
+    pub(crate) fn stdout_is_terminal(&self) -> bool {
+        self.stdout_is_terminal
+    }
+
+    /// The style for `role` on standard output: plain where there is to be no colour.
+    pub(crate) fn style(&self, role: Role) -> Style {
+        if self.stdout_color { role.style() } else { Style::new() }
+    }
+
+    /// Data, as it is.
+    pub(crate) fn data(&mut self, data: &[u8]) -> Result<(), StdoutError> {
+        Ok(self.stdout.write_all(data)?)
+    }
+
+    /// A line of data.
+    pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), StdoutError> {
+        Ok(writeln!(self.stdout, "{line}")?)
+    }
+
+    /// A value as indented JSON. Numbers that JSON cannot spell come out as `null`.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), StdoutError> {
+        serde_json::to_writer_pretty(&mut self.stdout, value).map_err(io::Error::from)?;
+        Ok(writeln!(self.stdout)?)
+    }
+
+    /// Hands over what is still buffered.
+    pub(crate) fn flush(&mut self) -> Result<(), StdoutError> {
+        Ok(self.stdout.flush()?)
+    }
+
+    /// A line for the person at the terminal. That nobody can read it is no reason to fail.
+    pub(crate) fn talk(&mut self, line: impl fmt::Display) {
+        // stdout first: on a terminal both arrive in the order they were written.
+        let _ = self.stdout.flush();
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
+    /// A line of talk that says what was decided or may be missing.
+    pub(crate) fn warn(&mut self, line: impl fmt::Display) {
+        let style = self.stderr_style(Role::Warning);
+        self.talk(format_args!("{style}warning:{style:#} {line}"));
+    }
+
+    /// Prints what clap has to say: help and version are data, mistakes are talk.
+    pub(crate) fn usage(&mut self, error: &clap::Error) -> Result<ExitStatus, StdoutError> {
+        let printed = error.print();
+        if error.use_stderr() {
+            return Ok(ExitStatus::Usage);
+        }
+        printed?;
+        Ok(ExitStatus::Success)
+    }
+
+    /// Prints an error and says how the run ends. A closed pipe is not an error: whoever read had enough.
+    pub(crate) fn failure(&mut self, error: &anyhow::Error) -> ExitStatus {
+        if error
+            .downcast_ref::<StdoutError>()
+            .is_some_and(|error| error.0.kind() == io::ErrorKind::BrokenPipe)
+        {
+            return ExitStatus::Success;
+        }
+        let (message, hints) = chain(error);
+        let (error, hint) = (self.stderr_style(Role::Error), self.stderr_style(Role::Hint));
+        self.talk(format_args!("{error}error:{error:#} {message}"));
+        for text in hints {
+            self.talk(format_args!("{hint}hint:{hint:#} {text}"));
+        }
+        ExitStatus::Failure
+    }
+
+    fn stderr_style(&self, role: Role) -> Style {
+        if self.stderr_color { role.style() } else { Style::new() }
+    }
+}
+
+fn environment_allows_color() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
+}
+
+/// The chain of causes as one line, and the hints found on the way, each once.
+fn chain(error: &anyhow::Error) -> (String, Vec<String>) {
+    let mut message = String::new();
+    let mut hints: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        let mut said = Vec::new();
+        for line in cause.lines() {
+            match line.trim_start().strip_prefix("hint: ") {
+                Some(hint) => {
+                    let hint = text::printable(hint).into_owned();
+                    if !hints.contains(&hint) {
+                        hints.push(hint);
+                    }
+                }
+                None => said.push(text::printable(line)),
+            }
+        }
+        let said = said.join("\n");
+        // A library may spell its cause out in its own message.
+        if message.ends_with(&said) {
+            continue;
+        }
+        if !message.is_empty() {
+            message.push_str(": ");
+        }
+        message.push_str(&said);
+    }
+    (message, hints)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn error_chain_is_one_line_with_the_hints_last() {
+        let error = Err::<(), _>(anyhow!("it has 3 bytes, a header takes 64\nhint: download it again"))
+            .context("failed to open `x.apr`\nhint: check the path")
+            .unwrap_err();
+        let (message, hints) = chain(&error);
+        assert_eq!(message, "failed to open `x.apr`: it has 3 bytes, a header takes 64");
+        assert_eq!(hints, ["check the path", "download it again"]);
+    }
+
+    #[test]
+    fn cause_that_the_message_already_spells_out_is_not_repeated() {
+        let error = anyhow!("no such file").context("failed to open `x.apr`: no such file");
+        assert_eq!(chain(&error).0, "failed to open `x.apr`: no such file");
+    }
+
+    #[test]
+    fn error_cannot_steer_the_terminal() {
+        let (message, hints) = chain(&anyhow!("tensor `a\u{1b}]0;x\u{7}`\nhint: \u{1b}[2J"));
+        assert_eq!(message, "tensor `a\\u{1b}]0;x\\u{7}`");
+        assert_eq!(hints, ["\\u{1b}[2J"]);
+    }
+
+    #[test]
+    fn closed_pipe_is_a_quiet_success_and_a_full_disk_is_not() {
+        let mut printer = Printer::new(ColorWhen::Never);
+        let error = |kind: io::ErrorKind| StdoutError(io::Error::from(kind)).into();
+        assert_eq!(printer.failure(&error(io::ErrorKind::BrokenPipe)), ExitStatus::Success);
+        assert_eq!(printer.failure(&error(io::ErrorKind::StorageFull)), ExitStatus::Failure);
+    }
+}
