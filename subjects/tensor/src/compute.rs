@@ -1,0 +1,325 @@
+//! The safe face of the kernels: shapes are checked here, the work is split over the team here.
+
+use std::cell::RefCell;
+use std::thread;
+
+use crate::buffer::Buffer;
+use crate::kernels::{AttentionPart, Bf16Bits, F16Bits, KernelTable, MatmulPart, available};
+use crate::team::Team;
+use crate::{DType, Tensor};
+
+/// A thread team and the kernels this processor runs fastest; everything a forward pass computes goes through it.
+///
+/// Results do not depend on the number of threads, on how rows are grouped into calls, or on the instruction set.
+pub struct Compute {
+    team: Team,
+    kernels: &'static KernelTable,
+}
+
+/// The keys and values of one key/value head, `[n_positions, head_dim]` each.
+#[derive(Clone, Copy)]
+pub struct HeadCache<'a> {
+    /// Rotated keys.
+    pub keys: &'a [f32],
+    /// Values.
+    pub values: &'a [f32],
+}
+
+/// The dimensions of an attention call.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key/value heads; divides `n_heads`.
+    pub n_kv_heads: usize,
+    /// Width of a head, a multiple of sixteen.
+    pub head_dim: usize,
+    /// Position of the first query.
+    pub start: usize,
+    /// Number of queries.
+    pub n_queries: usize,
+}
+
+/// Queries an attention part handles: enough to share a head's keys in cache, few enough to spread over threads.
+const QUERIES_A_PART: usize = 8;
+
+thread_local! {
+    /// Attention scores of this thread.
+    static SCORES: RefCell<Buffer> = RefCell::new(Buffer::new());
+}
+
+/// A pointer that parts running on several threads write disjoint places through.
+struct SharedMut(*mut f32);
+// SAFETY: each part writes only its own elements; `Compute`'s methods say which.
+unsafe impl Sync for SharedMut {}
+
+impl SharedMut {
+    fn get(&self) -> *mut f32 {
+        self.0
+    }
+}
+
+/// Const pointers that parts on several threads read through.
+struct Shared<T>(T);
+// SAFETY: what the pointers lead to is borrowed for the whole call and only read.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+impl Compute {
+    /// `n_threads` threads (every available processor when `None`, at most 64), the best kernels there are.
+    pub fn new(n_threads: Option<usize>) -> Self {
+        let n_threads = n_threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let kernels = available()[0];
+        Self { team: Team::new(n_threads), kernels }
+    }
+
+    /// Like [`Compute::new`] with the named kernels, or `None` where this processor lacks them.
+    pub fn with_kernels(n_threads: usize, name: &str) -> Option<Self> {
+        let kernels = available().into_iter().find(|table| table.name == name)?;
+        Some(Self { team: Team::new(n_threads), kernels })
+    }
+
+    /// Names of the kernel tables this processor can run, fastest first.
+    pub fn available_kernels() -> Vec<&'static str> {
+        available().into_iter().map(|table| table.name).collect()
+    }
+
+    /// Name of the kernels in use.
+    pub fn kernels(&self) -> &'static str {
+        self.kernels.name
+    }
+
+    /// Threads in the team.
+    pub fn n_threads(&self) -> usize {
+        self.team.n_threads()
+    }
+
+    /// `y[M, N] = x[M, K] * w[N, K]^T (+ bias[N])`.
+    ///
+    /// # Panics
+    /// When the lengths do not fit `w`'s shape.
+    pub fn matmul(&self, x: &[f32], w: &Tensor, bias: Option<&[f32]>, y: &mut [f32]) {
+        let [n, k] = *w.shape() else {
+            panic!("matmul needs a matrix, the weights have shape {:?}", w.shape())
+        };
+        assert!(k > 0 && x.len().is_multiple_of(k), "x of {} elements is not rows of {k}", x.len());
+        let m = x.len() / k;
+        assert_eq!(y.len(), m * n, "y of {m} rows by {n}");
+        assert!(bias.is_none_or(|bias| bias.len() == n), "bias of {n}");
+        if m == 0 || n == 0 {
+            return;
+        }
+        // Several parts a thread, so that one held up by another process does not hold up the rest; at least a
+        // panel's rows each.
+        let part_rows = n.div_ceil(self.team.n_threads() * 8).max(32).next_multiple_of(32);
+        let y = SharedMut(y.as_mut_ptr());
+        let shared = Shared((x.as_ptr(), w.bytes().as_ptr(), bias.map_or(std::ptr::null(), <[f32]>::as_ptr)));
+        self.team.run(n.div_ceil(part_rows), &|part| {
+            let &(x, w_bytes, bias) = shared.get();
+            let first = part * part_rows;
+            let last = n.min(first + part_rows);
+            let y = y.get();
+            // SAFETY: lengths were checked above; the parts' columns are disjoint; the table is one `available`
+            // offered; `Tensor` guarantees the bytes of `[n, k]` elements at their alignment.
+            unsafe {
+                match w.dtype() {
+                    DType::F32 => (self.kernels.matmul_f32)(&MatmulPart {
+                        m,
+                        k,
+                        x,
+                        w: w_bytes.cast::<f32>(),
+                        bias,
+                        first,
+                        last,
+                        y,
+                        y_stride: n,
+                    }),
+                    DType::F16 => (self.kernels.matmul_f16)(&MatmulPart {
+                        m,
+                        k,
+                        x,
+                        w: w_bytes.cast::<F16Bits>(),
+                        bias,
+                        first,
+                        last,
+                        y,
+                        y_stride: n,
+                    }),
+                    DType::Bf16 => (self.kernels.matmul_bf16)(&MatmulPart {
+                        m,
+                        k,
+                        x,
+                        w: w_bytes.cast::<Bf16Bits>(),
+                        bias,
+                        first,
+                        last,
+                        y,
+                        y_stride: n,
+                    }),
+                }
+            }
+        });
+    }
+
+    /// RMSNorm of each row of `x[M, K]` with `gain[K]` into `y[M, K]`.
+    ///
+    /// # Panics
+    /// When `x` and `y` are not rows of `gain`'s length.
+    pub fn rms_norm(&self, x: &[f32], gain: &[f32], epsilon: f32, y: &mut [f32]) {
+        let k = gain.len();
+        assert!(x.len() == y.len() && x.len().is_multiple_of(k), "rows of {k}");
+        self.for_rows(y, k, &|row, y| {
+            // SAFETY: the table is one `available` offered; the three have length `k`.
+            unsafe { (self.kernels.rms_norm)(&x[row * k..][..k], gain, epsilon, y) };
+        });
+    }
+
+    /// Rotates every head of each row of `x[M, n_heads * head_dim]`; row `m` by `cos[m]` and `sin[m]`, each
+    /// `[M, head_dim / 2]`.
+    ///
+    /// # Panics
+    /// When the lengths do not fit.
+    pub fn rotate_halves(&self, x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32]) {
+        let half = head_dim / 2;
+        assert!(head_dim.is_multiple_of(2) && cos.len() == sin.len() && cos.len().is_multiple_of(half));
+        let n_rows = cos.len() / half;
+        assert!(
+            n_rows > 0 && x.len().is_multiple_of(n_rows * head_dim),
+            "{n_rows} rows of heads of {head_dim}"
+        );
+        let width = x.len() / n_rows;
+        self.for_rows(x, width, &|row, x| {
+            let (cos, sin) = (&cos[row * half..][..half], &sin[row * half..][..half]);
+            for head in x.chunks_exact_mut(head_dim) {
+                // SAFETY: the table is one `available` offered; `cos` and `sin` are half a head.
+                unsafe { (self.kernels.rotate_halves)(head, cos, sin) };
+            }
+        });
+    }
+
+    /// `gate = silu(gate) * up`, elementwise.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn silu_mul(&self, gate: &mut [f32], up: &[f32]) {
+        const CHUNK: usize = 1024;
+        assert_eq!(gate.len(), up.len());
+        self.for_rows(gate, CHUNK, &|chunk, gate| {
+            // SAFETY: the table is one `available` offered; both have one length.
+            unsafe { (self.kernels.silu_mul)(gate, &up[chunk * CHUNK..][..gate.len()]) };
+        });
+    }
+
+    /// `sum += addend`, elementwise.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn add(&self, sum: &mut [f32], addend: &[f32]) {
+        const CHUNK: usize = 4096;
+        assert_eq!(sum.len(), addend.len());
+        self.for_rows(sum, CHUNK, &|chunk, sum| {
+            // SAFETY: the table is one `available` offered; both have one length.
+            unsafe { (self.kernels.add)(sum, &addend[chunk * CHUNK..][..sum.len()]) };
+        });
+    }
+
+    /// Causal attention: `queries` and `out` are `[n_queries, n_heads * head_dim]`, `caches` one for each key/value
+    /// head, holding at least `start + n_queries` positions. With `scores`, `[n_heads, n_pairs]` for the pairs of each
+    /// query with the keys up to itself, what goes into the softmax is written there.
+    ///
+    /// # Panics
+    /// When the lengths do not fit the shape.
+    pub fn attention(
+        &self,
+        shape: AttentionShape,
+        queries: &[f32],
+        caches: &[HeadCache<'_>],
+        out: &mut [f32],
+        scores: Option<&mut [f32]>,
+    ) {
+        let AttentionShape { n_heads, n_kv_heads, head_dim, start, n_queries } = shape;
+        assert!(n_kv_heads > 0 && n_heads.is_multiple_of(n_kv_heads) && head_dim.is_multiple_of(16));
+        let row_stride = n_heads * head_dim;
+        let n_positions = start + n_queries;
+        assert!(queries.len() == n_queries * row_stride && out.len() == queries.len(), "queries and output");
+        assert!(
+            caches.len() == n_kv_heads
+                && caches
+                    .iter()
+                    .all(|cache| cache.keys.len().min(cache.values.len()) >= n_positions * head_dim),
+            "caches of {n_positions} positions"
+        );
+        let group = n_heads / n_kv_heads;
+        let pairs_before = |query: usize| query * start + query * (query + 1) / 2;
+        let n_pairs = pairs_before(n_queries);
+        assert!(scores.as_ref().is_none_or(|scores| scores.len() == n_heads * n_pairs), "scores");
+        let scores = scores.map(|scores| SharedMut(scores.as_mut_ptr()));
+        let n_runs = n_queries.div_ceil(QUERIES_A_PART);
+        let out = SharedMut(out.as_mut_ptr());
+        self.team.run(n_runs * n_kv_heads, &|part| {
+            // The last queries have the most keys: start with them.
+            let run = n_runs - 1 - part / n_kv_heads;
+            let kv_head = part % n_kv_heads;
+            let first = run * QUERIES_A_PART;
+            let n_part = QUERIES_A_PART.min(n_queries - first);
+            let offset = first * row_stride + kv_head * group * head_dim;
+            let on_scores = |query: usize, head: usize, row: &[f32]| {
+                if let Some(scores) = &scores {
+                    let target = (kv_head * group + head) * n_pairs + pairs_before(first + query);
+                    // SAFETY: the row of this head and query; no other part writes it.
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(row.as_ptr(), scores.get().add(target), row.len())
+                    };
+                }
+            };
+            SCORES.with_borrow_mut(|scratch| {
+                scratch.resize(group.min(4) * n_positions);
+                // SAFETY: lengths were checked above; each part writes the heads and queries of its own.
+                unsafe {
+                    (self.kernels.attention)(&mut AttentionPart {
+                        queries: queries.as_ptr().add(offset),
+                        out: out.get().add(offset),
+                        row_stride,
+                        keys: caches[kv_head].keys.as_ptr(),
+                        values: caches[kv_head].values.as_ptr(),
+                        n_heads: group,
+                        head_dim,
+                        start: start + first,
+                        n_queries: n_part,
+                        scale: 1.0 / (head_dim as f32).sqrt(),
+                        scratch: &mut scratch[..],
+                        on_scores: scores.is_some().then_some(&on_scores as &dyn Fn(usize, usize, &[f32])),
+                    });
+                }
+            });
+        });
+    }
+
+    /// Runs `work(row, values)` for each row of `width` values (the last may be shorter), over the team when there is
+    /// enough to do.
+    fn for_rows(&self, values: &mut [f32], width: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+        // Waking the team costs more than a few thousand elements do.
+        const WORTH_SHARING: usize = 16_384;
+        if values.len() < WORTH_SHARING {
+            values.chunks_mut(width).enumerate().for_each(|(row, values)| work(row, values));
+            return;
+        }
+        let n_values = values.len();
+        let n_rows = n_values.div_ceil(width);
+        let part_rows = n_rows.div_ceil(self.team.n_threads() * 4);
+        let values = SharedMut(values.as_mut_ptr());
+        self.team.run(n_rows.div_ceil(part_rows), &|part| {
+            for row in part * part_rows..n_rows.min((part + 1) * part_rows) {
+                let first = row * width;
+                let n = width.min(n_values - first);
+                // SAFETY: rows are disjoint and inside the slice.
+                work(row, unsafe { std::slice::from_raw_parts_mut(values.get().add(first), n) });
+            }
+        });
+    }
+}

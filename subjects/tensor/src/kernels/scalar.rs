@@ -1,0 +1,84 @@
+//! The specification: sixteen lanes as an array, for any processor. Every other file must equal it bit for bit.
+
+use half::{bf16, f16};
+
+use super::lanes::{Lanes, WIDTH};
+
+/// Sixteen lanes in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Scalar([f32; WIDTH]);
+
+impl Scalar {
+    #[inline(always)]
+    fn zip(self, other: Self, op: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|lane| op(self.0[lane], other.0[lane])))
+    }
+}
+
+// SAFETY of every block below: the caller promises pointers valid for sixteen elements.
+impl Lanes for Scalar {
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; WIDTH])
+    }
+
+    unsafe fn load(source: *const f32) -> Self {
+        // SAFETY: see above.
+        Self(std::array::from_fn(|lane| unsafe { source.add(lane).read_unaligned() }))
+    }
+
+    unsafe fn load_f16(source: *const u16) -> Self {
+        // SAFETY: see above.
+        Self(std::array::from_fn(|lane| {
+            f16::from_bits(unsafe { source.add(lane).read_unaligned() }).to_f32()
+        }))
+    }
+
+    unsafe fn load_bf16(source: *const u16) -> Self {
+        // SAFETY: see above.
+        Self(std::array::from_fn(|lane| {
+            bf16::from_bits(unsafe { source.add(lane).read_unaligned() }).to_f32()
+        }))
+    }
+
+    unsafe fn store(self, target: *mut f32) {
+        for (lane, value) in self.0.into_iter().enumerate() {
+            // SAFETY: see above.
+            unsafe { target.add(lane).write_unaligned(value) };
+        }
+    }
+
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane].mul_add(factor.0[lane], addend.0[lane])))
+    }
+
+    unsafe fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    unsafe fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+
+    unsafe fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+
+    // `a > b ? a : b`, as the x86 instructions do, so that a NaN in `a` gives `b` everywhere.
+    unsafe fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+
+    unsafe fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+
+    unsafe fn round(self) -> Self {
+        Self(self.0.map(f32::round_ties_even))
+    }
+
+    unsafe fn exp2_integral(self) -> Self {
+        Self(self.0.map(|exponent| f32::from_bits(((exponent as i32 + 127) as u32) << 23)))
+    }
+}
+
+super::kernel_table!(Scalar, features: "", tile: (1, 2), name: "scalar");
