@@ -1,6 +1,6 @@
 //! Matrix products: `y[M, N] = x[M, K] * w[N, K]^T + bias[N]`, with one reduction order for every shape of call.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use super::lanes::{Element, Lanes, WIDTH};
 use crate::buffer::Buffer;
@@ -39,7 +39,7 @@ const PANEL_FROM: usize = 8;
 
 thread_local! {
     /// The panel of this thread.
-    static PANEL: RefCell<Buffer> = RefCell::new(Buffer::new());
+    static PANEL: Cell<Buffer> = const { Cell::new(Buffer::new()) };
 }
 
 /// Computes one part with tiles of `TM` rows of `x` by `TN` rows of `w`.
@@ -53,19 +53,20 @@ pub(crate) unsafe fn matmul<L: Lanes, E: Element, const TM: usize, const TN: usi
         unsafe { rows::<L, E, TM, TN>(part, part.w, 0, part.first, part.last) }
         return;
     }
-    PANEL.with_borrow_mut(|panel| {
-        panel.resize(PANEL_ROWS * part.k);
-        let mut first = part.first;
-        while first < part.last {
-            let last = part.last.min(first + PANEL_ROWS);
-            // SAFETY: rows `first..last` of `w` exist; the panel has room for them.
-            unsafe {
-                widen::<L, E>(part.w.add(first * part.k), (last - first) * part.k, panel.as_mut_ptr());
-                rows::<L, f32, TM, TN>(part, panel.as_ptr(), first, first, last);
-            }
-            first = last;
+    // Taken and put back, not borrowed in a closure: a closure would be compiled without the instruction set.
+    let mut panel = PANEL.take();
+    panel.resize(PANEL_ROWS * part.k);
+    let mut first = part.first;
+    while first < part.last {
+        let last = part.last.min(first + PANEL_ROWS);
+        // SAFETY: rows `first..last` of `w` exist; the panel has room for them.
+        unsafe {
+            widen::<L, E>(part.w.add(first * part.k), (last - first) * part.k, panel.as_mut_ptr());
+            rows::<L, f32, TM, TN>(part, panel.as_ptr(), first, first, last);
         }
-    });
+        first = last;
+    }
+    PANEL.set(panel);
 }
 
 /// Copies `n` elements to `target` as f32.
