@@ -1,0 +1,351 @@
+//! One row of the checklist.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{ClaimId, Section};
+use crate::yaml::{Fields, FromNode, Keyword, Node, Position, Problems, Value, keyword_from};
+
+/// A claim: what is said, what would show it false, what that is worth.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Claim {
+    /// Permanent id.
+    pub id: ClaimId,
+    /// A few words; part of the case name.
+    pub title: String,
+    /// What is claimed.
+    pub claim: String,
+    /// The observation that would show the claim false.
+    pub falsified_when: String,
+    /// What it is worth; 0 when it is not scored.
+    pub points: u32,
+    /// Whether it counts towards the 180 points.
+    #[schemars(default = "yes")]
+    pub scored: bool,
+    /// What leaves it undecided when absent.
+    pub needs: Vec<Need>,
+    /// What tries to falsify it.
+    pub check: Check,
+    /// For `check: pending`: exactly what it waits for.
+    #[schemars(default)]
+    pub waits_for: Option<String>,
+    /// How many samples, drawn from which seed.
+    #[schemars(default)]
+    pub sampling: Option<Sampling>,
+    /// Named limits that the check compares with.
+    #[schemars(default)]
+    pub limits: BTreeMap<String, f64>,
+    /// What it must not share with others while it runs.
+    #[schemars(default)]
+    pub group: Group,
+    /// Planted faults that must turn it red; see `faults.yaml`.
+    #[schemars(default)]
+    pub faults: Vec<String>,
+    /// Publications it rests on.
+    #[schemars(default)]
+    pub references: Vec<String>,
+    /// The file it is written in.
+    #[schemars(skip)]
+    pub file: String,
+    /// The line it starts in.
+    #[schemars(skip)]
+    pub line: u64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What tries to falsify a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// The function registered for the claim.
+    Builtin,
+    /// Nothing yet; `waits_for` says what for.
+    Pending,
+    /// The named lint over the workspace.
+    Lint(String),
+    /// Every playbook of the named category.
+    Playbook(String),
+    /// The stored result of a coverage run.
+    Coverage(String),
+    /// The stored result of a run over mutants.
+    Mutation(String),
+}
+
+/// How many samples a check draws, and from which seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Sampling {
+    /// How many.
+    pub n: u32,
+    /// Drawn from this seed unless `--seed` says otherwise.
+    pub seed: u64,
+}
+
+/// Something a check cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// A model file.
+    Model,
+    /// A model file that is not a small stand-in for the released one.
+    ReleaseModel,
+    /// A model that `golden/models.yaml` describes.
+    KnownModel,
+    /// The `apr` executable.
+    Apr,
+    /// A pseudo-terminal.
+    Terminal,
+    /// Golden traces of the model.
+    Goldens,
+    /// Ids that other tokenizers gave for recorded strings.
+    TokenizerGolden,
+    /// Means and deviations that the reference reader found in the weights.
+    ReferenceWeights,
+    /// The text that perplexity is measured on.
+    EvaluationText,
+    /// The sources of the workspace.
+    SourceTree,
+    /// A tool's stored result for this state of the tree.
+    StoredResult,
+    /// The WebAssembly build.
+    Wasm,
+    /// The profiler.
+    Profiler,
+    /// Energy counters.
+    Rapl,
+    /// A power meter at the wall.
+    WallMeter,
+}
+
+impl Keyword for Need {
+    const KIND: &'static str = "need";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("model", Self::Model),
+        ("release-model", Self::ReleaseModel),
+        ("known-model", Self::KnownModel),
+        ("apr", Self::Apr),
+        ("terminal", Self::Terminal),
+        ("goldens", Self::Goldens),
+        ("tokenizer-golden", Self::TokenizerGolden),
+        ("reference-weights", Self::ReferenceWeights),
+        ("evaluation-text", Self::EvaluationText),
+        ("source-tree", Self::SourceTree),
+        ("stored-result", Self::StoredResult),
+        ("wasm", Self::Wasm),
+        ("profiler", Self::Profiler),
+        ("rapl", Self::Rapl),
+        ("wall-meter", Self::WallMeter),
+    ];
+}
+
+/// Which cases must not run at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Group {
+    /// Reads files; runs beside anything.
+    #[default]
+    File,
+    /// Computes with the model in this process; one at a time, since a pass uses every core.
+    Model,
+    /// Starts processes that compute; one at a time.
+    Process,
+    /// Reads sources; runs beside anything.
+    Source,
+    /// Measures time; runs alone.
+    Perf,
+}
+
+impl Keyword for Group {
+    const KIND: &'static str = "group";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("file", Self::File),
+        ("model", Self::Model),
+        ("process", Self::Process),
+        ("source", Self::Source),
+        ("perf", Self::Perf),
+    ];
+}
+
+impl Claim {
+    /// The name of the claim's case, `checklist::c_forward_pass::c4_causal_mask`.
+    pub fn case_name(&self) -> String {
+        let id = self.id.to_string().to_ascii_lowercase();
+        format!("checklist::{}::{id}_{}", self.id.section.slug(), slug(&self.title))
+    }
+
+    /// The limit called `name`; a check that asks for one its row does not have cannot judge.
+    pub fn limit(&self, name: &str) -> anyhow::Result<f64> {
+        self.limits.get(name).copied().ok_or_else(|| {
+            anyhow::anyhow!("claim {} has no limit `{name}`\nhint: add it in {}:{}", self.id, self.file, self.line)
+        })
+    }
+
+    /// Whether something is there that tries to falsify it.
+    pub fn has_check(&self) -> bool {
+        self.check != Check::Pending
+    }
+
+    /// Reads a row; see [`FromNode`].
+    pub(super) fn read(node: &Node, file: &str, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::new(node, "a claim", problems)?;
+        let at = fields.at();
+        let id = fields.required("id", problems);
+        let title = fields.required::<String>("title", problems);
+        let claim = fields.required("claim", problems);
+        let falsified_when = fields.required("falsified_when", problems);
+        let points = fields.required("points", problems);
+        let scored = fields.optional("scored", true, problems);
+        let needs = fields.required("needs", problems);
+        let check = fields.required("check", problems);
+        let waits_for: Option<Option<String>> = fields.optional("waits_for", None, problems);
+        let sampling = fields.optional("sampling", None, problems);
+        let limits = fields.optional("limits", BTreeMap::new(), problems);
+        let group = fields.optional("group", Group::default(), problems);
+        let faults = fields.optional("faults", Vec::new(), problems);
+        let references = fields.optional("references", Vec::new(), problems);
+        fields.finish(problems);
+        let read = Self {
+            id: id?,
+            title: title?,
+            claim: claim?,
+            falsified_when: falsified_when?,
+            points: points?,
+            scored: scored?,
+            needs: needs?,
+            check: check?,
+            waits_for: waits_for?,
+            sampling: sampling?,
+            limits: limits?,
+            group: group?,
+            faults: faults?,
+            references: references?,
+            file: file.to_owned(),
+            line: at.line,
+        };
+        read.judge(at, problems);
+        Some(read)
+    }
+
+    /// Reports what is wrong with the row as a whole.
+    fn judge(&self, at: Position, problems: &mut Problems) {
+        let id = self.id;
+        let mut add = |what: String| problems.add(at, what);
+        for (key, text) in [("title", &self.title), ("claim", &self.claim), ("falsified_when", &self.falsified_when)]
+        {
+            if text.trim().is_empty() {
+                add(format!("{id}: `{key}` is empty"));
+            }
+        }
+        match (&self.check, self.waits_for.as_deref().map(str::trim)) {
+            (Check::Pending, None | Some("")) => {
+                add(format!("{id}: a pending check says in `waits_for` what it waits for"));
+            }
+            (Check::Pending, Some(_)) | (_, None) => {}
+            (_, Some(_)) => add(format!("{id}: `waits_for` belongs to `check: pending`, this claim has a check")),
+        }
+        if self.has_check() && self.faults.is_empty() {
+            add(format!("{id}: a claim with a check names at least one fault that turns it red"));
+        }
+        if self.scored == (self.points == 0) {
+            add(format!("{id}: a scored claim has points, an unscored one has none"));
+        }
+        if self.sampling.is_some_and(|sampling| sampling.n == 0) {
+            add(format!("{id}: a sample of none shows nothing"));
+        }
+    }
+}
+
+/// Lower-case words joined by underscores.
+fn slug(title: &str) -> String {
+    let words = title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("_")
+}
+
+impl FromNode for ClaimId {
+    fn from_node(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let text = String::from_node(node, problems)?;
+        text.parse().map_err(|error: super::UnknownClaim| problems.add(node.at, error.to_string())).ok()
+    }
+}
+
+impl FromNode for Need {
+    fn from_node(node: &Node, problems: &mut Problems) -> Option<Self> {
+        keyword_from(node, problems)
+    }
+}
+
+impl FromNode for Group {
+    fn from_node(node: &Node, problems: &mut Problems) -> Option<Self> {
+        keyword_from(node, problems)
+    }
+}
+
+impl FromNode for Option<String> {
+    fn from_node(node: &Node, problems: &mut Problems) -> Option<Self> {
+        String::from_node(node, problems).map(Some)
+    }
+}
+
+impl FromNode for Option<Sampling> {
+    fn from_node(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::new(node, "sampling", problems)?;
+        let n = fields.required("n", problems);
+        let seed = fields.required("seed", problems);
+        fields.finish(problems);
+        Some(Some(Sampling { n: n?, seed: seed? }))
+    }
+}
+
+/// Checks written as one word.
+#[derive(Clone, Copy)]
+enum PlainCheck {
+    Builtin,
+    Pending,
+}
+
+impl Keyword for PlainCheck {
+    const KIND: &'static str = "check";
+    const WORDS: &'static [(&'static str, Self)] = &[("builtin", Self::Builtin), ("pending", Self::Pending)];
+}
+
+impl FromNode for Check {
+    fn from_node(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            return keyword_from(node, problems).map(|plain| match plain {
+                PlainCheck::Builtin => Self::Builtin,
+                PlainCheck::Pending => Self::Pending,
+            });
+        };
+        let [(key, value)] = entries.as_slice() else {
+            problems.add(node.at, "a check is one word, or one key with what it applies to");
+            return None;
+        };
+        let what = String::from_node(value, problems)?;
+        match key.name.as_str() {
+            "lint" => Some(Self::Lint(what)),
+            "playbook" => Some(Self::Playbook(what)),
+            "coverage" => Some(Self::Coverage(what)),
+            "mutation" => Some(Self::Mutation(what)),
+            other => {
+                problems.add(
+                    key.at,
+                    format!("unknown check `{other}`; one of: builtin, pending, lint, playbook, coverage, mutation"),
+                );
+                None
+            }
+        }
+    }
+}
+
+impl Section {
+    /// The name of the file that holds the section, `c-forward-pass.yaml`.
+    pub fn file_name(self) -> String {
+        format!("{}.yaml", self.slug().replace('_', "-"))
+    }
+}

@@ -1,0 +1,30 @@
+//! JSON Schemas of the checklist's files, made from the types that read them, so that editors complete and validate.
+
+use schemars::generate::SchemaSettings;
+
+use super::{Claim, Fault, Waiver};
+
+/// A schema and the file it is kept in, beside the checklist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaFile {
+    /// File name inside `checklist/`.
+    pub name: &'static str,
+    /// JSON text, ending in a newline.
+    pub text: String,
+}
+
+/// Every schema that is checked in.
+pub fn schemas() -> Vec<SchemaFile> {
+    vec![
+        schema::<Vec<Claim>>("schema.json", "A section of the checklist"),
+        schema::<Vec<Fault>>("faults.schema.json", "Planted faults"),
+        schema::<Vec<Waiver>>("waivers.schema.json", "Waivers"),
+    ]
+}
+
+fn schema<T: schemars::JsonSchema>(name: &'static str, title: &str) -> SchemaFile {
+    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<T>();
+    schema.insert("title".to_owned(), title.into());
+    let text = serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n";
+    SchemaFile { name, text }
+}

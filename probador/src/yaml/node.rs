@@ -1,0 +1,232 @@
+//! A YAML document as a tree whose keys and values carry their line and column.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{
+    DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Options, Spanned, from_str_with_options,
+};
+
+use super::Problem;
+
+/// Where something stands in a file; both count from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// Line.
+    pub line: u64,
+    /// Column.
+    pub column: u64,
+}
+
+/// A mapping's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// What it says.
+    pub name: String,
+    /// Where it starts.
+    pub at: Position,
+}
+
+/// A value and where it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// The value.
+    pub value: Value,
+    /// Where it starts.
+    pub at: Position,
+}
+
+/// What YAML can say. Mappings keep their order and their duplicates: whoever reads them reports those.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Nothing.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// Any other number, NaN and infinities included.
+    Float(f64),
+    /// Text.
+    Str(String),
+    /// A list.
+    Seq(Vec<Node>),
+    /// A mapping.
+    Map(Vec<(Key, Node)>),
+}
+
+impl Value {
+    /// How a message names the kind of value.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Bool(_) => "a truth value",
+            Self::Int(_) => "a whole number",
+            Self::Float(_) => "a number",
+            Self::Str(_) => "text",
+            Self::Seq(_) => "a list",
+            Self::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Parses one document. Aliases are bounded, merge keys refused, `no` and `0755` are text.
+pub fn parse(file: &str, text: &str) -> Result<Node, Problem> {
+    from_str_with_options::<Node>(text, options()).map_err(|error| {
+        let at = error.location().map_or(Position { line: 1, column: 1 }, |location| position(&location));
+        let message = error.without_snippet().to_string();
+        // The crate puts its own position behind the message; ours is in front of it.
+        let what = message.split(" at line ").next().unwrap_or(&message).trim_end().to_owned();
+        Problem { file: file.to_owned(), at, what }
+    })
+}
+
+fn options() -> Options {
+    serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        merge_keys: MergeKeyPolicy::Error,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+    }
+}
+
+fn position(location: &serde_saphyr::Location) -> Position {
+    Position { line: location.line(), column: location.column() }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        Ok(Self { at: position(&spanned.referenced), value: spanned.value })
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Int(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Int))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Str(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(node) = items.next_element()? {
+            nodes.push(node);
+        }
+        Ok(Value::Seq(nodes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Vec::new();
+        while let Some(key) = entries.next_key::<Spanned<String>>()? {
+            let key = Key { at: position(&key.referenced), name: key.value };
+            map.push((key, entries.next_value()?));
+        }
+        Ok(Value::Map(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: &str) -> Value {
+        Value::Str(value.to_owned())
+    }
+
+    #[test]
+    fn every_key_and_value_knows_where_it_stands() {
+        let node = parse("f.yaml", "a: 1\nb:\n  - x\n  - {c: 2.5}\n").unwrap();
+        let Value::Map(map) = node.value else { panic!("not a mapping") };
+        assert_eq!(map[0].0.at, Position { line: 1, column: 1 });
+        assert_eq!(map[0].1, Node { value: Value::Int(1), at: Position { line: 1, column: 4 } });
+        let Value::Seq(items) = &map[1].1.value else { panic!("not a list") };
+        assert_eq!(items[0], Node { value: text("x"), at: Position { line: 3, column: 5 } });
+        let Value::Map(inner) = &items[1].value else { panic!("not a mapping") };
+        assert_eq!(inner[0].0, Key { name: "c".into(), at: Position { line: 4, column: 6 } });
+        assert_eq!(inner[0].1.value, Value::Float(2.5));
+    }
+
+    #[test]
+    fn duplicate_keys_are_kept_for_the_reader_to_report() {
+        let Value::Map(map) = parse("f.yaml", "a: 1\na: 2\n").unwrap().value else { panic!("not a mapping") };
+        assert_eq!(map.len(), 2);
+    }
+
+    #[test]
+    fn words_and_numbers_that_yaml_is_known_to_mistake_stay_text() {
+        for word in ["no", "yes", "on", "off", "0755", "1_000"] {
+            let Value::Seq(items) = parse("f.yaml", &format!("[{word}]")).unwrap().value else { panic!() };
+            assert_eq!(items[0].value, text(word));
+        }
+    }
+
+    #[test]
+    fn not_a_number_reaches_the_reader_as_such() {
+        let Value::Seq(items) = parse("f.yaml", "[.nan, .inf]").unwrap().value else { panic!() };
+        assert!(matches!(items[0].value, Value::Float(value) if value.is_nan()));
+        assert!(matches!(items[1].value, Value::Float(value) if value.is_infinite()));
+    }
+
+    #[test]
+    fn broken_yaml_is_a_problem_with_its_line() {
+        let problem = parse("f.yaml", "a: [1\nb: 2\n").unwrap_err();
+        assert!(problem.at.line >= 1, "{problem}");
+        assert!(problem.to_string().starts_with("f.yaml:"), "{problem}");
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused() {
+        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..12 {
+            let items = vec![format!("*a{}", level - 1); 10].join(", ");
+            bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+        }
+        parse("f.yaml", &bomb).unwrap_err();
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused() {
+        parse("f.yaml", &"[".repeat(100_000)).unwrap_err();
+    }
+}

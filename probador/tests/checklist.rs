@@ -1,0 +1,193 @@
+//! The committed checklist loads and adds up, and every way to spoil it is reported with its place.
+
+use std::path::{Path, PathBuf};
+
+use probador::checklist::{Checklist, ClaimId, Section, SourceText, load, load_waivers, schemas};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../checklist")
+}
+
+fn committed() -> (Vec<SourceText>, SourceText) {
+    let read =
+        |name: String| SourceText { text: std::fs::read_to_string(folder().join(&name)).unwrap(), file: name };
+    (Section::ALL.map(|section| read(section.file_name())).into(), read("faults.yaml".to_owned()))
+}
+
+fn load_committed() -> Checklist {
+    let (sections, faults) = committed();
+    load(&sections, &faults).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+/// Replaces `before` by `after` once in `file`, and returns what the loader says.
+#[track_caller]
+fn spoiled(file: &str, before: &str, after: &str) -> Vec<String> {
+    let (mut sections, mut faults) = committed();
+    let source = sections.iter_mut().chain([&mut faults]).find(|source| source.file == file).unwrap();
+    assert!(source.text.contains(before), "{file} does not hold {before:?}");
+    source.text = source.text.replacen(before, after, 1);
+    load(&sections, &faults)
+        .expect_err("the spoiled file was accepted")
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[track_caller]
+fn check(file: &str, before: &str, after: &str, expected: &str) {
+    let problems = spoiled(file, before, after);
+    let problem = problems.iter().find(|problem| problem.contains(expected));
+    let problem = problem.unwrap_or_else(|| panic!("expected {expected:?} among {problems:#?}"));
+    let line = problem.split(':').nth(1).and_then(|line| line.parse::<u64>().ok());
+    assert!(line.is_some_and(|line| line > 0), "{problem} has no place");
+}
+
+#[test]
+fn the_committed_checklist_has_118_rows_and_180_points() {
+    let checklist = load_committed();
+    assert_eq!(checklist.claims().len(), 118);
+    assert_eq!(checklist.claims().iter().filter(|claim| claim.scored).count(), 116);
+    assert_eq!(checklist.claims().iter().map(|claim| claim.points).sum::<u32>(), 180);
+}
+
+#[test]
+fn the_points_are_those_of_the_verification_brief() {
+    let worth_more = [
+        (6, "C1 D1"),
+        (4, "D3 D5 E1 E2 E3"),
+        (3, "A6 C2 C3 C4 C5 C6 D2 D4 E4 I4 I14"),
+        (2, "A2 A3 B1 B2 B3 B4 B5 C7 C8 G4 G7 G8 G9 G10 I1 I6 I18"),
+        (0, "I19 I20"),
+    ];
+    for claim in load_committed().claims() {
+        let id = claim.id.to_string();
+        let listed = worth_more.iter().find(|(_, ids)| ids.split(' ').any(|listed| listed == id));
+        assert_eq!(claim.points, listed.map_or(1, |(points, _)| *points), "{id}");
+    }
+}
+
+#[test]
+fn case_names_are_permanent() {
+    let checklist = load_committed();
+    let names: Vec<_> = checklist.claims().iter().map(probador::checklist::Claim::case_name).collect();
+    insta::assert_snapshot!(names.join("\n"));
+}
+
+#[test]
+fn an_unknown_key_is_refused() {
+    check("c-forward-pass.yaml", "  falsified_when:", "  falsified_wen:", "did you mean `falsified_when`?");
+}
+
+#[test]
+fn a_repeated_key_is_refused() {
+    let twice = "  title: Causal mask\n  title: x";
+    check("c-forward-pass.yaml", "  title: Causal mask", twice, "`title` is said twice");
+}
+
+#[test]
+fn an_unknown_word_is_refused_with_the_known_ones() {
+    check("c-forward-pass.yaml", "group: model", "group: modle", "unknown group `modle`; one of: file, model");
+    check("c-forward-pass.yaml", "needs: [model, goldens]", "needs: [mdel]", "unknown need `mdel`");
+    check("c-forward-pass.yaml", "check: builtin", "check: trust", "unknown check `trust`");
+    check("faults.yaml", "kind: data", "kind: magic", "unknown kind of fault `magic`");
+}
+
+#[test]
+fn a_threshold_that_is_not_a_number_is_refused() {
+    check("c-forward-pass.yaml", "logits_atol: 1.0e-4", "logits_atol: .nan", "a threshold of NaN");
+    check("c-forward-pass.yaml", "logits_atol: 1.0e-4", "logits_atol: .inf", "a threshold of inf");
+}
+
+#[test]
+fn a_check_without_a_fault_is_refused() {
+    let expected = "C2: a claim with a check names at least one fault";
+    check("c-forward-pass.yaml", "  faults: [last-token-only]\n", "", expected);
+}
+
+#[test]
+fn a_fault_that_is_not_defined_is_refused() {
+    let expected = "fault `last-token-onyl` is not in faults.yaml";
+    check("c-forward-pass.yaml", "[last-token-only]", "[last-token-onyl]", expected);
+}
+
+#[test]
+fn a_fault_without_a_diagnostic_for_the_claim_is_refused() {
+    let before = "caught_by: {C2: did not change}";
+    check("faults.yaml", before, "caught_by: {C4: did not change}", "does not list it");
+    check("faults.yaml", before, "caught_by: {C4: did not change}", "does not say what C2 must name");
+    check("faults.yaml", before, "caught_by: {C2: ''}", "the diagnostic for C2 is empty");
+}
+
+#[test]
+fn totals_other_than_the_specifications_are_refused() {
+    check("c-forward-pass.yaml", "points: 6", "points: 7", "section C totals 26 points, it must total 25");
+}
+
+#[test]
+fn a_claim_that_is_missing_or_repeated_is_refused() {
+    check("c-forward-pass.yaml", "- id: C3", "- id: C4", "C4 is claimed twice");
+    check("c-forward-pass.yaml", "- id: C3", "- id: C9", "`C9` is not a section");
+    check("c-forward-pass.yaml", "- id: C3", "- id: B3", "B3 belongs in b-tokenization.yaml");
+}
+
+#[test]
+fn a_pending_check_says_what_it_waits_for() {
+    let before = "waits_for: '`apr profile`, which does not exist yet'";
+    check("j-deep-profiling.yaml", before, "waits_for: ''", "says in `waits_for`");
+}
+
+#[test]
+fn an_unscored_row_cannot_be_scored() {
+    let before = "  points: 0\n  scored: false";
+    check("i-deep-testing.yaml", before, "  points: 1", "I19 is shown without points");
+}
+
+#[test]
+fn every_problem_is_reported_at_once() {
+    let (mut sections, faults) = committed();
+    let text = sections[2].text.replacen("points: 3", "points: three", 2);
+    sections[2].text = text.replacen("group: model", "group: x", 1);
+    sections[0].text = "- id: A1\n  titel: x\n".to_owned();
+    let problems: Vec<_> = load(&sections, &faults).unwrap_err().iter().map(ToString::to_string).collect();
+    let count = |words: &str| problems.iter().filter(|problem| problem.contains(words)).count();
+    assert_eq!(count("expected a whole number, found text"), 2, "{problems:#?}");
+    assert_eq!(count("unknown group `x`"), 1, "{problems:#?}");
+    assert_eq!(count("did you mean `title`?"), 1, "{problems:#?}");
+    assert_eq!(count("a claim lacks `points`"), 1, "{problems:#?}");
+}
+
+#[test]
+fn hostile_yaml_is_refused_without_a_panic() {
+    let (sections, faults) = committed();
+    for text in ["", "{", "- - - -", "42", "- 42", "- id: [C4]", "? [a]\n: b", "- id: C4\n\tx: 1", "\0", "&a [*a]"] {
+        let mut spoiled = sections.clone();
+        spoiled[2].text = text.to_owned();
+        let problems = load(&spoiled, &faults).unwrap_err();
+        assert!(!problems.is_empty(), "{text:?}");
+        assert!(problems.iter().all(|problem| problem.at.line > 0), "{text:?}: {problems:?}");
+    }
+}
+
+#[test]
+fn only_hardware_can_be_waived() {
+    let checklist = load_committed();
+    let check = |text: &str| {
+        load_waivers(&SourceText { file: "waivers.yaml".into(), text: text.into() }, &checklist)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let good = check("- {claim: J16, reason: no counters, granted: 2026-11-22, until: 2027-11-22}").unwrap();
+    assert_eq!(good[0].claim, "J16".parse::<ClaimId>().unwrap());
+    let error = check("- {claim: C1, reason: hard, granted: 2026-11-22, until: 2027-11-22}").unwrap_err();
+    assert!(error[0].contains("C1 cannot be waived"), "{error:?}");
+    let error =
+        check("- {claim: J16, reason: '', granted: 2026-13-01, until: 2026-02-29, because: x}").unwrap_err();
+    assert_eq!(error.len(), 3, "{error:?}");
+}
+
+#[test]
+fn the_checked_in_schemas_are_current() {
+    for schema in schemas() {
+        let stored = std::fs::read_to_string(folder().join(schema.name)).unwrap_or_default();
+        assert!(stored == schema.text, "{} is stale\nhint: run `cargo probador schema`", schema.name);
+    }
+}
