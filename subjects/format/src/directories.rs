@@ -1,0 +1,13 @@
+//! The user's directories, by the XDG rules.
+
+use std::path::PathBuf;
+
+/// `$VARIABLE/probador` when the variable holds an absolute path, else `~/FALLBACK/probador`; `None` without a home.
+pub(crate) fn under(variable: &str, fallback: &str) -> Option<PathBuf> {
+    let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = match set {
+        Some(base) => base,
+        None => PathBuf::from(std::env::var_os("HOME").filter(|home| !home.is_empty())?).join(fallback),
+    };
+    Some(base.join("probador"))
+}
