@@ -1,0 +1,221 @@
+//! The Jinja engine as chat templates expect it, under a budget.
+//!
+//! What transformers offers templates (`chat_template_utils.py`): trimmed blocks, loop controls, Python's string
+//! methods, `tojson` without HTML escapes, `raise_exception` and `strftime_now`. The engine charges one fuel per
+//! instruction and per 64 bytes it makes, before it makes them; methods and filters added here do the same.
+
+use std::io;
+use std::time::SystemTime;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
+use minijinja_contrib::pycompat;
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter};
+
+use super::{MAX_OUTPUT_BYTES, TemplateError, strftime};
+
+/// Bytes that one fuel pays for.
+const BYTES_PER_FUEL: usize = 64;
+/// Levels of macro calls.
+const MAX_RECURSION: usize = 64;
+
+/// What a rendering may spend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    fuel: u64,
+}
+
+impl Budget {
+    /// Enough for any published template: some 16 passes over the input and 500 steps a message, and a ground amount.
+    pub(super) fn for_input(n_bytes: usize, n_messages: usize) -> Self {
+        Self { fuel: (200_000 + n_bytes / 4 + 500 * n_messages) as u64 }
+    }
+}
+
+/// Why a template called `raise_exception`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Raised(String);
+
+/// Parses a template without running it.
+pub(super) fn check_syntax(source: &str) -> Result<(), TemplateError> {
+    let parsed = environment(SystemTime::UNIX_EPOCH).and_then(|environment| {
+        environment.template_from_named_str("chat_template", source)?;
+        Ok(())
+    });
+    parsed.map_err(|error| TemplateError::Syntax(error.to_string()))
+}
+
+/// Renders `source` with the variables in `conversation`.
+pub(super) fn render(
+    source: &str,
+    conversation: &Value,
+    budget: Budget,
+    now: SystemTime,
+) -> Result<String, Error> {
+    let mut environment = environment(now)?;
+    environment.set_fuel(Some(budget.fuel));
+    environment.template_from_named_str("chat_template", source)?.render(conversation)
+}
+
+/// Whether the budget, or the nesting allowed, ran out.
+pub(super) fn is_out_of_budget(error: &Error) -> bool {
+    causes(error).any(|cause| {
+        cause.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::OutOfFuel)
+            || cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::WriteZero)
+    })
+}
+
+/// The reason that the template gave to `raise_exception`.
+pub(super) fn raised(error: &Error) -> Option<&str> {
+    causes(error).find_map(|cause| Some(cause.downcast_ref::<Raised>()?.0.as_str()))
+}
+
+fn causes<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+fn environment(now: SystemTime) -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_recursion_limit(MAX_RECURSION);
+    environment.set_unknown_method_callback(method);
+    environment.add_filter("trim", trim);
+    environment.add_filter("tojson", to_json);
+    environment.add_function("raise_exception", |reason: String| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Raised(reason)))
+    });
+    environment.add_function("strftime_now", move |format: &str| {
+        strftime::format(now, format).map_err(|error| Error::new(ErrorKind::InvalidOperation, error))
+    });
+    Ok(environment)
+}
+
+/// What Python calls white space; Unicode's definition lacks the four separators U+001C to U+001F.
+fn is_python_space(c: char) -> bool {
+    c.is_whitespace() || ('\x1C'..='\x1F').contains(&c)
+}
+
+fn trim(text: &str, chars: Option<&str>) -> String {
+    match chars {
+        Some(chars) => text.trim_matches(|c| chars.contains(c)),
+        None => text.trim_matches(is_python_space),
+    }
+    .to_owned()
+}
+
+/// Methods of Python's types. Those of `pycompat` are paid for afterwards; the ones whose result can be much larger
+/// than their input are paid for here first.
+fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    let Some(text) = value.as_str() else {
+        return pycompat::unknown_method_callback(state, value, name, args);
+    };
+    match (name, args) {
+        ("strip", []) => return Ok(Value::from(text.trim_matches(is_python_space))),
+        ("lstrip", []) => return Ok(Value::from(text.trim_start_matches(is_python_space))),
+        ("rstrip", []) => return Ok(Value::from(text.trim_end_matches(is_python_space))),
+        ("join", [items]) => return state.apply_filter("join", &[items.clone(), value.clone()]),
+        ("replace", [old, new, ..]) => {
+            if let (Some(old), Some(new)) = (old.as_str(), new.as_str()) {
+                pay_for(state, text.matches(old).count().saturating_mul(new.len()))?;
+            }
+        }
+        ("split" | "splitlines", _) => {
+            let separator = args.first().and_then(Value::as_str).filter(|separator| !separator.is_empty());
+            let n_parts = match separator {
+                Some(separator) => text.matches(separator).count(),
+                None => text.chars().filter(|c| is_python_space(*c)).count(),
+            };
+            pay_for(state, n_parts.saturating_mul(2 * size_of::<Value>()))?;
+        }
+        ("format", _) => check_format(state, text, args)?,
+        _ => {}
+    }
+    pycompat::unknown_method_callback(state, value, name, args)
+}
+
+fn pay_for(state: &State<'_, '_>, n_bytes: usize) -> Result<(), Error> {
+    state.consume_fuel((n_bytes / BYTES_PER_FUEL) as u64)
+}
+
+/// Admits `{}`, `{0}` and `{name}` over strings and numbers: no widths, which ask for any amount of padding.
+fn check_format(state: &State<'_, '_>, format: &str, args: &[Value]) -> Result<(), Error> {
+    let refuse = |what: &str| Err(Error::new(ErrorKind::InvalidOperation, format!("format: {what}")));
+    if format.contains([':', '!', '[']) && format.contains('{') {
+        return refuse("only plain replacement fields are supported");
+    }
+    let mut longest = 32;
+    for arg in args {
+        match (arg.as_str(), arg.kind()) {
+            (Some(text), _) => longest = longest.max(text.len()),
+            (None, ValueKind::Number | ValueKind::Bool) => {}
+            _ => return refuse("only strings and numbers are supported"),
+        }
+    }
+    pay_for(state, format.matches('{').count().saturating_mul(longest))
+}
+
+/// `json.dumps(value, ensure_ascii=False, indent=indent)`.
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands keyword arguments over by value")]
+fn to_json(state: &State<'_, '_>, value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
+    let indent = kwargs.get::<Option<usize>>("indent")?;
+    kwargs.assert_all_used()?;
+    let spaces = " ".repeat(indent.unwrap_or_default().min(16));
+    let mut writer = Bounded { state, bytes: Vec::new() };
+    let written = if indent.is_some() {
+        let formatter = PrettyFormatter::with_indent(spaces.as_bytes());
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut writer, formatter))
+    } else {
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut writer, PythonFormatter))
+    };
+    written.map_err(|error| {
+        let kind = if error.is_io() { ErrorKind::OutOfFuel } else { ErrorKind::BadSerialization };
+        Error::new(kind, error.to_string())
+    })?;
+    match String::from_utf8(writer.bytes) {
+        Ok(json) => Ok(Value::from(json)),
+        Err(error) => Err(Error::new(ErrorKind::BadSerialization, error.to_string())),
+    }
+}
+
+/// Takes bytes as long as they can be paid for.
+struct Bounded<'s, 't, 'e> {
+    state: &'s State<'t, 'e>,
+    bytes: Vec<u8>,
+}
+
+impl io::Write for Bounded<'_, '_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > MAX_OUTPUT_BYTES || pay_for(self.state, BYTES_PER_FUEL).is_err() {
+            return Err(io::Error::from(io::ErrorKind::WriteZero));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Python's separators: `, ` and `: `.
+struct PythonFormatter;
+
+impl Formatter for PythonFormatter {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
