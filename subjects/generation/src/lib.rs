@@ -1,7 +1,15 @@
 //! The `CausalLm` trait, samplers, stopping and streaming generation.
+#![forbid(unsafe_code)]
 
+mod distribution;
+mod generate;
 mod model;
 mod probe;
+mod sampler;
+mod stop;
 
+pub use distribution::{Candidate, log_probability, log_sum_exp, top_candidates};
+pub use generate::{FinishReason, Generation, GenerationError, GenerationParams, Observer, Step, generate};
 pub use model::{CausalLm, LogitRows, Logits, ModelError};
 pub use probe::{Probe, Recorder, Site, TensorKey, Trace, UnknownTensorKey};
+pub use sampler::{NotANumber, Sampler, SamplingParamError, SamplingParams};

@@ -32,6 +32,21 @@ pub trait CausalLm {
         self.prefill(&[id], LogitRows::Last, None)
     }
 
+    /// Whether a sequence of `n_positions` fits the context; the error names what it would take.
+    fn check_room(&self, n_positions: usize) -> Result<(), ModelError> {
+        if n_positions <= self.context_length() {
+            return Ok(());
+        }
+        Err(ModelError::ContextOverflow {
+            needed: n_positions,
+            context_length: self.context_length(),
+            cache_bytes: (n_positions as u64).saturating_mul(self.cache_bytes_per_position()),
+        })
+    }
+
+    /// Bytes the cache takes for each position.
+    fn cache_bytes_per_position(&self) -> u64;
+
     /// Forgets every position from `n_positions` on; a no-op when there are not that many.
     fn truncate(&mut self, n_positions: usize);
 

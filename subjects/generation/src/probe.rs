@@ -119,7 +119,8 @@ impl FromStr for TensorKey {
         let rest = text.strip_prefix("model.layers.").ok_or_else(unknown)?;
         let n_digits = rest.find('.').unwrap_or(rest.len());
         let layer = rest[..n_digits].parse().map_err(|_| unknown())?;
-        let site = Site::ALL.into_iter().find(|site| site.suffix() == &rest[n_digits..]).ok_or_else(unknown)?;
+        let site =
+            Site::ALL.into_iter().find(|site| site.suffix() == &rest[n_digits..]).ok_or_else(unknown)?;
         Ok(Self::Layer(layer, site))
     }
 }

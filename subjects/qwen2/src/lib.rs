@@ -1,1 +1,20 @@
-//! Qwen2 inference: config, weights, rotary positions, attention, MLP, layer, model, KV cache, probe
+//! Qwen2 inference (Bai et al. 2023): a decoder with grouped-query attention, rotary positions, RMSNorm and SwiGLU.
+//!
+//! Read in this order: `config`, `weights`, `rotary`, `kv_cache`, `attention`, `mlp`, `layer`, `model`. `Config` is what
+//! the file says, `Weights` what was trained, the cache and the activations are the state of one sequence.
+#![forbid(unsafe_code)]
+
+mod attention;
+mod config;
+mod error;
+mod forward;
+mod kv_cache;
+mod layer;
+mod mlp;
+mod model;
+mod rotary;
+mod weights;
+
+pub use config::Config;
+pub use error::LoadError;
+pub use model::{DEFAULT_CONTEXT, LoadOptions, Qwen2};

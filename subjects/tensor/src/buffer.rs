@@ -22,7 +22,8 @@ impl Buffer {
 
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
-        Self { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+        // From the allocator's zero pages: a long cache takes no memory before it is filled.
+        Self { lines: bytemuck::zeroed_vec(len.div_ceil(16)), len }
     }
 
     /// Makes the buffer `len` long; what was there stays, what is new is zero or a value from an earlier, longer use.

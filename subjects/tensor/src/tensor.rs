@@ -1,6 +1,7 @@
 //! The one tensor type: a dtype, a shape and shared bytes, checked against each other when made.
 
 use bytes::Bytes;
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use thiserror::Error;
 
@@ -88,14 +89,28 @@ impl Tensor {
 
     /// Every element as f32; exact for all three dtypes.
     pub fn to_f32(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.n_elements()];
+        self.widen(0, &mut values);
+        values
+    }
+
+    /// Row `row` of a matrix as f32.
+    ///
+    /// # Panics
+    /// When `target` is not as long as a row, or the row does not exist.
+    pub fn row_to_f32(&self, row: usize, target: &mut [f32]) {
+        assert_eq!(self.shape.last(), Some(&target.len()), "a row of shape {:?}", self.shape);
+        self.widen(row * target.len(), target);
+    }
+
+    /// Elements from `first` on, as many as `target` takes.
+    fn widen(&self, first: usize, target: &mut [f32]) {
+        let size = self.dtype.element_size();
+        let bytes = &self.data[first * size..(first + target.len()) * size];
         match self.dtype {
-            DType::F32 => bytemuck::cast_slice::<u8, f32>(&self.data).to_vec(),
-            DType::F16 => {
-                bytemuck::cast_slice::<u8, f16>(&self.data).iter().map(|value| value.to_f32()).collect()
-            }
-            DType::Bf16 => {
-                bytemuck::cast_slice::<u8, bf16>(&self.data).iter().map(|value| value.to_f32()).collect()
-            }
+            DType::F32 => target.copy_from_slice(bytemuck::cast_slice(bytes)),
+            DType::F16 => bytemuck::cast_slice::<u8, f16>(bytes).convert_to_f32_slice(target),
+            DType::Bf16 => bytemuck::cast_slice::<u8, bf16>(bytes).convert_to_f32_slice(target),
         }
     }
 }

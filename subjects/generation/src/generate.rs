@@ -1,0 +1,206 @@
+//! Autoregressive generation: a prompt in, tokens out one step at a time, until something says stop.
+
+use std::mem;
+use std::ops::ControlFlow;
+
+use apr_tokenizer::{TokenId, Tokenizer};
+use thiserror::Error;
+
+use crate::distribution::log_probability;
+use crate::stop::StopMatcher;
+use crate::{
+    CausalLm, LogitRows, Logits, ModelError, NotANumber, Probe, Sampler, SamplingParamError, SamplingParams,
+};
+
+/// What to generate and when to stop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerationParams {
+    /// How tokens are chosen.
+    pub sampling: SamplingParams,
+    /// Most tokens to generate; `None` for as many as the context holds.
+    pub max_tokens: Option<usize>,
+    /// Strings that end the reply; they are not part of it.
+    pub stop: Vec<String>,
+    /// Tokens that end the reply; they are not part of it.
+    pub end_of_text: Vec<TokenId>,
+}
+
+/// Why a reply ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model chose an end-of-text token.
+    EndOfText,
+    /// A stop string appeared.
+    Stop,
+    /// The maximum length was reached.
+    Length,
+    /// The observer asked to stop.
+    Cancelled,
+}
+
+/// One generated token.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The token chosen; the last step's may be an end-of-text token.
+    pub id: TokenId,
+    /// Text that became sure with this token: whole characters, no part of a stop string; often empty.
+    pub text: &'a str,
+    /// The logits the token was chosen from, `[vocab_size]`.
+    pub logits: &'a [f32],
+    /// The token's log-probability in nats, before any filter or temperature.
+    pub log_probability: f64,
+}
+
+/// Watches a generation and may end it.
+pub trait Observer {
+    /// Called after each token; `Break` cancels before the next.
+    fn on_step(&mut self, step: &Step<'_>) -> ControlFlow<()>;
+
+    /// A probe for the forward passes, if wanted.
+    fn probe(&mut self) -> Option<&mut dyn Probe> {
+        None
+    }
+
+    /// Asked before each forward pass; `true` cancels.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+impl<F: FnMut(&Step<'_>) -> ControlFlow<()>> Observer for F {
+    fn on_step(&mut self, step: &Step<'_>) -> ControlFlow<()> {
+        self(step)
+    }
+}
+
+/// A finished generation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generation {
+    /// The tokens of the reply, without the end-of-text token.
+    pub ids: Vec<TokenId>,
+    /// The reply.
+    pub text: String,
+    /// Why it ended.
+    pub finish: FinishReason,
+    /// Sum of the log-probabilities of every token chosen, the end-of-text token included.
+    pub log_probability: f64,
+    /// Number of tokens in that sum.
+    pub n_chosen: usize,
+}
+
+impl Generation {
+    /// `exp` of the mean negative log-probability of the tokens chosen; `None` when there were none.
+    pub fn perplexity(&self) -> Option<f64> {
+        (self.n_chosen > 0).then(|| (-self.log_probability / self.n_chosen as f64).exp())
+    }
+}
+
+/// Why nothing could be generated.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum GenerationError {
+    /// A sampling parameter is out of range.
+    #[error(transparent)]
+    Sampling(#[from] SamplingParamError),
+    /// The model refused the call.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The logits hold a NaN.
+    #[error(transparent)]
+    NotANumber(#[from] NotANumber),
+}
+
+/// Positions a prompt is evaluated in at a time, so that a cancellation is seen soon.
+const PREFILL_CHUNK: usize = 128;
+
+/// Generates a reply to `prompt`, the whole sequence so far; the model starts from an empty cache.
+///
+/// A prompt that, with `max_tokens`, does not fit the context is refused before anything is computed.
+pub fn generate(
+    model: &mut dyn CausalLm,
+    tokenizer: &Tokenizer,
+    prompt: &[TokenId],
+    params: &GenerationParams,
+    observer: &mut dyn Observer,
+) -> Result<Generation, GenerationError> {
+    let mut sampler = Sampler::new(params.sampling.clone())?;
+    model.reset();
+    let context_length = model.context_length();
+    let room = context_length.saturating_sub(prompt.len());
+    let max_tokens = params.max_tokens.unwrap_or(room);
+    model.check_room(prompt.len().saturating_add(max_tokens))?;
+
+    let mut decoder = tokenizer.decoder().skip_control();
+    let mut stops = StopMatcher::new(&params.stop);
+    let mut history = prompt.to_vec();
+    let mut reply = Generation {
+        ids: Vec::new(),
+        text: String::new(),
+        finish: FinishReason::Length,
+        log_probability: 0.0,
+        n_chosen: 0,
+    };
+    let Some(mut logits) = prefill(model, prompt, observer)? else {
+        reply.finish = FinishReason::Cancelled;
+        return Ok(reply);
+    };
+    while reply.ids.len() < max_tokens {
+        let id = sampler.sample(logits.last(), &history)?;
+        let log_probability = log_probability(logits.last(), id);
+        reply.log_probability += log_probability;
+        reply.n_chosen += 1;
+        let ended = params.end_of_text.contains(&id);
+        let (mut released, mut stopped) = (String::new(), false);
+        if !ended {
+            reply.ids.push(id);
+            history.push(id);
+            let part = stops.push(&decoder.push(id));
+            (released, stopped) = (part.text, part.stopped);
+        }
+        let is_last = ended || stopped || reply.ids.len() == max_tokens;
+        if is_last && !stopped {
+            let part = stops.push(&mem::replace(&mut decoder, tokenizer.decoder()).finish());
+            released.push_str(&part.text);
+            stopped = part.stopped;
+            if !stopped {
+                released.push_str(&stops.finish());
+            }
+        }
+        reply.text.push_str(&released);
+        let flow = observer.on_step(&Step { id, text: &released, logits: logits.last(), log_probability });
+        if ended || stopped {
+            reply.finish = if stopped { FinishReason::Stop } else { FinishReason::EndOfText };
+            return Ok(reply);
+        }
+        if is_last {
+            break;
+        }
+        if flow.is_break() || observer.is_cancelled() {
+            let rest = stops.push(&mem::replace(&mut decoder, tokenizer.decoder()).finish());
+            reply.text.push_str(&rest.text);
+            reply.text.push_str(&stops.finish());
+            reply.finish = FinishReason::Cancelled;
+            return Ok(reply);
+        }
+        logits = match observer.probe() {
+            Some(probe) => model.prefill(&[id], LogitRows::Last, Some(probe))?,
+            None => model.decode(id)?,
+        };
+    }
+    Ok(reply)
+}
+
+/// Evaluates the prompt in chunks; `None` when cancelled in between.
+fn prefill(
+    model: &mut dyn CausalLm,
+    prompt: &[TokenId],
+    observer: &mut dyn Observer,
+) -> Result<Option<Logits>, ModelError> {
+    let mut logits = None;
+    for chunk in prompt.chunks(PREFILL_CHUNK) {
+        if observer.is_cancelled() {
+            return Ok(None);
+        }
+        logits = Some(model.prefill(chunk, LogitRows::Last, observer.probe())?);
+    }
+    logits.map(Some).ok_or(ModelError::EmptyPrompt)
+}
