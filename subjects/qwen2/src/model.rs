@@ -62,6 +62,7 @@ impl Qwen2 {
     }
 
     /// Another sequence over the same weights.
+    #[must_use]
     pub fn fork(&self) -> Self {
         Self::over(Arc::clone(&self.shared))
     }

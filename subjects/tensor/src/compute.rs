@@ -1,10 +1,11 @@
 //! The safe face of the kernels: shapes are checked here, the work is split over the team here.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::thread;
 
 use crate::buffer::Buffer;
-use crate::kernels::{AttentionPart, Bf16Bits, F16Bits, KernelTable, MatmulPart, available};
+use crate::kernels::{AttentionPart, Bf16Bits, F16Bits, KernelTable, MatmulPart, OnScores, available};
 use crate::team::Team;
 use crate::{DType, Tensor};
 
@@ -45,7 +46,7 @@ const QUERIES_A_PART: usize = 8;
 
 thread_local! {
     /// Attention scores of this thread.
-    static SCORES: RefCell<Buffer> = RefCell::new(Buffer::new());
+    static SCORES: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
 }
 
 /// A pointer that parts running on several threads write disjoint places through.
@@ -59,14 +60,31 @@ impl SharedMut {
     }
 }
 
-/// Const pointers that parts on several threads read through.
-struct Shared<T>(T);
-// SAFETY: what the pointers lead to is borrowed for the whole call and only read.
-unsafe impl<T> Sync for Shared<T> {}
+/// The operands of a matrix product, whose columns parts on several threads share out.
+struct Product {
+    m: usize,
+    k: usize,
+    n: usize,
+    x: *const f32,
+    bias: *const f32,
+    y: *mut f32,
+}
+// SAFETY: `x` and `bias` are only read; each part writes its own columns of `y`.
+unsafe impl Sync for Product {}
 
-impl<T> Shared<T> {
-    fn get(&self) -> &T {
-        &self.0
+impl Product {
+    fn part<E: bytemuck::Pod>(&self, w: &Tensor, columns: Range<usize>) -> MatmulPart<E> {
+        MatmulPart {
+            m: self.m,
+            k: self.k,
+            x: self.x,
+            w: bytemuck::cast_slice::<u8, E>(w.bytes()).as_ptr(),
+            bias: self.bias,
+            first: columns.start,
+            last: columns.end,
+            y: self.y,
+            y_stride: self.n,
+        }
     }
 }
 
@@ -117,50 +135,24 @@ impl Compute {
         // Several parts a thread, so that one held up by another process does not hold up the rest; at least a
         // panel's rows each.
         let part_rows = n.div_ceil(self.team.n_threads() * 8).max(32).next_multiple_of(32);
-        let y = SharedMut(y.as_mut_ptr());
-        let shared = Shared((x.as_ptr(), w.bytes().as_ptr(), bias.map_or(std::ptr::null(), <[f32]>::as_ptr)));
+        let product = Product {
+            m,
+            k,
+            n,
+            x: x.as_ptr(),
+            bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            y: y.as_mut_ptr(),
+        };
+        let product = &product;
         self.team.run(n.div_ceil(part_rows), &|part| {
-            let &(x, w_bytes, bias) = shared.get();
-            let first = part * part_rows;
-            let last = n.min(first + part_rows);
-            let y = y.get();
+            let columns = part * part_rows..n.min((part + 1) * part_rows);
             // SAFETY: lengths were checked above; the parts' columns are disjoint; the table is one `available`
-            // offered; `Tensor` guarantees the bytes of `[n, k]` elements at their alignment.
+            // offered; `Tensor` guarantees `[n, k]` elements at their alignment.
             unsafe {
                 match w.dtype() {
-                    DType::F32 => (self.kernels.matmul_f32)(&MatmulPart {
-                        m,
-                        k,
-                        x,
-                        w: w_bytes.cast::<f32>(),
-                        bias,
-                        first,
-                        last,
-                        y,
-                        y_stride: n,
-                    }),
-                    DType::F16 => (self.kernels.matmul_f16)(&MatmulPart {
-                        m,
-                        k,
-                        x,
-                        w: w_bytes.cast::<F16Bits>(),
-                        bias,
-                        first,
-                        last,
-                        y,
-                        y_stride: n,
-                    }),
-                    DType::Bf16 => (self.kernels.matmul_bf16)(&MatmulPart {
-                        m,
-                        k,
-                        x,
-                        w: w_bytes.cast::<Bf16Bits>(),
-                        bias,
-                        first,
-                        last,
-                        y,
-                        y_stride: n,
-                    }),
+                    DType::F32 => (self.kernels.matmul_f32)(&product.part(w, columns)),
+                    DType::F16 => (self.kernels.matmul_f16)(&product.part::<F16Bits>(w, columns)),
+                    DType::Bf16 => (self.kernels.matmul_bf16)(&product.part::<Bf16Bits>(w, columns)),
                 }
             }
         });
@@ -273,7 +265,7 @@ impl Compute {
                     let target = (kv_head * group + head) * n_pairs + pairs_before(first + query);
                     // SAFETY: the row of this head and query; no other part writes it.
                     unsafe {
-                        std::ptr::copy_nonoverlapping(row.as_ptr(), scores.get().add(target), row.len())
+                        std::ptr::copy_nonoverlapping(row.as_ptr(), scores.get().add(target), row.len());
                     };
                 }
             };
@@ -293,7 +285,7 @@ impl Compute {
                         n_queries: n_part,
                         scale: 1.0 / (head_dim as f32).sqrt(),
                         scratch: &mut scratch[..],
-                        on_scores: scores.is_some().then_some(&on_scores as &dyn Fn(usize, usize, &[f32])),
+                        on_scores: scores.is_some().then_some(&on_scores as &OnScores<'_>),
                     });
                 }
             });

@@ -96,11 +96,8 @@ impl Team {
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes. This function does not return, nor unwind, before `pending` is zero, so
         // no worker uses the closure after it is gone.
-        let run = unsafe {
-            std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync + 'static)>(
-                std::ptr::from_ref(part),
-            )
-        };
+        let run =
+            unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(part) };
         // SAFETY: this thread holds `turn` and `pending` is zero: no worker reads `task`.
         unsafe { *shared.task.get() = Some(Task { run, n_parts }) };
         shared.next_part.store(0, Ordering::Relaxed);

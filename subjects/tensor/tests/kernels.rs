@@ -1,4 +1,5 @@
 //! Every instruction set computes what the scalar file computes, bit for bit, and that is what the equations say.
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use apr_tensor::{AttentionShape, Compute, DType, HeadCache, Tensor};
 use bytes::Bytes;

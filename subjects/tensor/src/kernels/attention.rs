@@ -3,6 +3,9 @@
 use super::elementwise::exp;
 use super::lanes::{Element, Lanes, WIDTH};
 
+/// Sees the scores of one query and head, keys `0..=position`, before the softmax.
+pub(crate) type OnScores<'a> = dyn Fn(usize, usize, &[f32]) + 'a;
+
 /// Attention of the query heads that share one key/value head, for query positions `start..start + n_queries`.
 ///
 /// `scores[p] = scale * q . k[p]`, `out = softmax(scores) * v` over the keys `0..=position` (Vaswani et al. 2017, eq. 1;
@@ -36,7 +39,7 @@ pub(crate) struct AttentionPart<'a> {
     /// Room for `n_heads * (start + n_queries)` scores.
     pub(crate) scratch: &'a mut [f32],
     /// Called with the query, the head within the group and the scores of the keys `0..=position`.
-    pub(crate) on_scores: Option<&'a dyn Fn(usize, usize, &[f32])>,
+    pub(crate) on_scores: Option<&'a OnScores<'a>>,
 }
 
 /// See [`AttentionPart`].

@@ -94,12 +94,12 @@ pub(crate) trait Element: Copy + Default {
 }
 
 /// A binary16 as its bits.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, bytemuck::Zeroable, bytemuck::Pod)]
 #[repr(transparent)]
 pub(crate) struct F16Bits(u16);
 
 /// A bfloat16 as its bits.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, bytemuck::Zeroable, bytemuck::Pod)]
 #[repr(transparent)]
 pub(crate) struct Bf16Bits(u16);
 

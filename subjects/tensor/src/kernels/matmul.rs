@@ -164,13 +164,13 @@ unsafe fn tile<L: Lanes, E: Element, const TM: usize, const TN: usize>(
         let mut i = 0;
         while i + WIDTH <= k {
             let mut xs = [L::splat(0.0); TM];
-            for m in 0..TM {
-                xs[m] = L::load(x.add(m * k + i));
+            for (m, xs) in xs.iter_mut().enumerate() {
+                *xs = L::load(x.add(m * k + i));
             }
             for n in 0..TN {
                 let weights = E::load::<L>(w.add(n * k + i));
-                for m in 0..TM {
-                    sums[m][n] = weights.mul_add(xs[m], sums[m][n]);
+                for (sums, xs) in sums.iter_mut().zip(xs) {
+                    sums[n] = weights.mul_add(xs, sums[n]);
                 }
             }
             i += WIDTH;
@@ -178,16 +178,16 @@ unsafe fn tile<L: Lanes, E: Element, const TM: usize, const TN: usize>(
         if i < k {
             for n in 0..TN {
                 let weights = E::load_partial::<L>(w.add(n * k + i), k - i);
-                for m in 0..TM {
+                for (m, sums) in sums.iter_mut().enumerate() {
                     let xs = f32::load_partial::<L>(x.add(m * k + i), k - i);
-                    sums[m][n] = weights.mul_add(xs, sums[m][n]);
+                    sums[n] = weights.mul_add(xs, sums[n]);
                 }
             }
         }
         let mut folded = [[0.0; TN]; TM];
-        for m in 0..TM {
-            for n in 0..TN {
-                folded[m][n] = sums[m][n].sum();
+        for (folded, sums) in folded.iter_mut().zip(sums) {
+            for (folded, lanes) in folded.iter_mut().zip(sums) {
+                *folded = lanes.sum();
             }
         }
         folded

@@ -2,6 +2,10 @@
 //!
 //! `lanes` says what an instruction set must offer; `matmul`, `attention` and `elementwise` are written once in terms
 //! of it; `scalar`, `avx2`, `avx512` and `neon` compile them for their instructions.
+#![expect(
+    clippy::inline_always,
+    reason = "generic kernels must be inlined into the function that enables their instruction set"
+)]
 
 mod attention;
 #[cfg(target_arch = "x86_64")]
@@ -15,7 +19,7 @@ mod matmul;
 mod neon;
 mod scalar;
 
-pub(crate) use attention::AttentionPart;
+pub(crate) use attention::{AttentionPart, OnScores};
 pub(crate) use lanes::{Bf16Bits, F16Bits};
 pub(crate) use matmul::MatmulPart;
 

@@ -28,15 +28,15 @@ impl Lanes for Scalar {
 
     unsafe fn load_f16(source: *const u16) -> Self {
         // SAFETY: see above.
-        Self(std::array::from_fn(|lane| {
-            f16::from_bits(unsafe { source.add(lane).read_unaligned() }).to_f32()
+        Self(std::array::from_fn(|lane| unsafe {
+            f16::from_bits(source.add(lane).read_unaligned()).to_f32()
         }))
     }
 
     unsafe fn load_bf16(source: *const u16) -> Self {
         // SAFETY: see above.
-        Self(std::array::from_fn(|lane| {
-            bf16::from_bits(unsafe { source.add(lane).read_unaligned() }).to_f32()
+        Self(std::array::from_fn(|lane| unsafe {
+            bf16::from_bits(source.add(lane).read_unaligned()).to_f32()
         }))
     }
 
