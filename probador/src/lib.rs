@@ -1,5 +1,24 @@
 //! The verification engine: checklist, playbooks and golden traces to cases, verdicts and one report.
 
+pub mod accounting;
+pub mod availability;
+pub mod case;
 pub mod checklist;
+pub mod checks;
+pub mod cli;
+pub mod commands;
 pub mod compare;
+pub mod engine;
+pub mod exit;
+pub mod generate;
+pub mod harness;
+pub mod models;
+pub mod printer;
+pub mod process;
+pub mod reference;
+pub mod report;
+pub mod runner;
+pub mod selection;
+pub mod stored;
+pub mod workspace;
 pub mod yaml;

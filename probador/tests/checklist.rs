@@ -9,8 +9,10 @@ fn folder() -> PathBuf {
 }
 
 fn committed() -> (Vec<SourceText>, SourceText) {
-    let read =
-        |name: String| SourceText { text: std::fs::read_to_string(folder().join(&name)).unwrap(), file: name };
+    let read = |name: String| SourceText {
+        text: std::fs::read_to_string(folder().join(&name)).unwrap(),
+        file: name,
+    };
     (Section::ALL.map(|section| read(section.file_name())).into(), read("faults.yaml".to_owned()))
 }
 
@@ -86,7 +88,12 @@ fn a_repeated_key_is_refused() {
 
 #[test]
 fn an_unknown_word_is_refused_with_the_known_ones() {
-    check("c-forward-pass.yaml", "group: model", "group: modle", "unknown group `modle`; one of: file, model");
+    check(
+        "c-forward-pass.yaml",
+        "group: model",
+        "group: modle",
+        "unknown group `modle`; one of: file, model",
+    );
     check("c-forward-pass.yaml", "needs: [model, goldens]", "needs: [mdel]", "unknown need `mdel`");
     check("c-forward-pass.yaml", "check: builtin", "check: trust", "unknown check `trust`");
     check("faults.yaml", "kind: data", "kind: magic", "unknown kind of fault `magic`");
@@ -159,7 +166,9 @@ fn every_problem_is_reported_at_once() {
 #[test]
 fn hostile_yaml_is_refused_without_a_panic() {
     let (sections, faults) = committed();
-    for text in ["", "{", "- - - -", "42", "- 42", "- id: [C4]", "? [a]\n: b", "- id: C4\n\tx: 1", "\0", "&a [*a]"] {
+    for text in
+        ["", "{", "- - - -", "42", "- 42", "- id: [C4]", "? [a]\n: b", "- id: C4\n\tx: 1", "\0", "&a [*a]"]
+    {
         let mut spoiled = sections.clone();
         spoiled[2].text = text.to_owned();
         let problems = load(&spoiled, &faults).unwrap_err();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Claim, ClaimId, Section};
 use crate::yaml::{Position, Problem};
@@ -36,14 +36,17 @@ pub(super) fn judge_totals(claims: &[Claim], file_of: impl Fn(Section) -> String
         }
         let n_points: u32 = of_section().map(|claim| claim.points).fold(0, u32::saturating_add);
         if n_points != section.n_points() {
-            add(1, format!("section {section} totals {n_points} points, it must total {}", section.n_points()));
+            add(
+                1,
+                format!("section {section} totals {n_points} points, it must total {}", section.n_points()),
+            );
         }
     }
     problems
 }
 
 /// Points of one section.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SectionScore {
     /// Points of claims that passed.
     pub passed: u32,
@@ -61,7 +64,7 @@ impl SectionScore {
 }
 
 /// Points of a run, by section and together.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
     /// Together.
     pub all: SectionScore,

@@ -39,7 +39,13 @@ impl Baseline {
 
     /// The claims that passed on `model` and are not in `passed` now.
     pub fn regressions(&self, model: &str, passed: &BTreeSet<ClaimId>) -> Vec<Regression> {
-        self.passing.get(model).into_iter().flatten().filter(|id| !passed.contains(id)).map(|&id| Regression(id)).collect()
+        self.passing
+            .get(model)
+            .into_iter()
+            .flatten()
+            .filter(|id| !passed.contains(id))
+            .map(|&id| Regression(id))
+            .collect()
     }
 }
 
@@ -53,7 +59,8 @@ mod tests {
 
     #[test]
     fn a_claim_that_no_longer_passes_is_a_regression() {
-        let baseline = Baseline { passing: [("tiny".to_owned(), ids(&["A1", "C4", "C10".get(..2).unwrap()]))].into() };
+        let baseline =
+            Baseline { passing: [("tiny".to_owned(), ids(&["A1", "C4", "C10".get(..2).unwrap()]))].into() };
         assert_eq!(baseline.regressions("tiny", &ids(&["A1", "C1"])), [Regression("C4".parse().unwrap())]);
         assert_eq!(baseline.regressions("tiny", &ids(&["A1", "C1", "C4", "B2"])), []);
     }

@@ -182,7 +182,12 @@ impl Claim {
     /// The limit called `name`; a check that asks for one its row does not have cannot judge.
     pub fn limit(&self, name: &str) -> anyhow::Result<f64> {
         self.limits.get(name).copied().ok_or_else(|| {
-            anyhow::anyhow!("claim {} has no limit `{name}`\nhint: add it in {}:{}", self.id, self.file, self.line)
+            anyhow::anyhow!(
+                "claim {} has no limit `{name}`\nhint: add it in {}:{}",
+                self.id,
+                self.file,
+                self.line
+            )
         })
     }
 
@@ -236,7 +241,8 @@ impl Claim {
     fn judge(&self, at: Position, problems: &mut Problems) {
         let id = self.id;
         let mut add = |what: String| problems.add(at, what);
-        for (key, text) in [("title", &self.title), ("claim", &self.claim), ("falsified_when", &self.falsified_when)]
+        for (key, text) in
+            [("title", &self.title), ("claim", &self.claim), ("falsified_when", &self.falsified_when)]
         {
             if text.trim().is_empty() {
                 add(format!("{id}: `{key}` is empty"));
@@ -247,7 +253,9 @@ impl Claim {
                 add(format!("{id}: a pending check says in `waits_for` what it waits for"));
             }
             (Check::Pending, Some(_)) | (_, None) => {}
-            (_, Some(_)) => add(format!("{id}: `waits_for` belongs to `check: pending`, this claim has a check")),
+            (_, Some(_)) => {
+                add(format!("{id}: `waits_for` belongs to `check: pending`, this claim has a check"))
+            }
         }
         if self.has_check() && self.faults.is_empty() {
             add(format!("{id}: a claim with a check names at least one fault that turns it red"));

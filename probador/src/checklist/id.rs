@@ -42,18 +42,8 @@ struct Facts {
 
 impl Section {
     /// All of them, in order.
-    pub const ALL: [Self; 10] = [
-        Self::A,
-        Self::B,
-        Self::C,
-        Self::D,
-        Self::E,
-        Self::F,
-        Self::G,
-        Self::H,
-        Self::I,
-        Self::J,
-    ];
+    pub const ALL: [Self; 10] =
+        [Self::A, Self::B, Self::C, Self::D, Self::E, Self::F, Self::G, Self::H, Self::I, Self::J];
 
     const fn facts(self) -> Facts {
         let (letter, title, slug, n_points, n_claims) = match self {

@@ -60,7 +60,8 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
         let name = fault.name.clone();
         if let Some(earlier) = by_name.insert(name.clone(), fault) {
             let earlier: Fault = earlier;
-            fault_problems.add(node.at, format!("fault `{name}` is defined twice, first in line {}", earlier.line));
+            fault_problems
+                .add(node.at, format!("fault `{name}` is defined twice, first in line {}", earlier.line));
         }
     }
 
@@ -78,7 +79,10 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
                 None => found.add(*at, format!("{}: fault `{name}` is not in {}", claim.id, faults.file)),
                 Some(fault) if fault.diagnostic(claim.id).is_none() => found.add(
                     *at,
-                    format!("{}: fault `{name}` does not say what {} must name when it is planted", claim.id, claim.id),
+                    format!(
+                        "{}: fault `{name}` does not say what {} must name when it is planted",
+                        claim.id, claim.id
+                    ),
                 ),
                 Some(_) => {}
             }
@@ -91,7 +95,10 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
             });
             if !listed && name.parse::<ClaimId>().is_ok() {
                 let at = crate::yaml::Position { line: fault.line, column: 1 };
-                fault_problems.add(at, format!("fault `{}` is to be caught by {name}, which does not list it", fault.name));
+                fault_problems.add(
+                    at,
+                    format!("fault `{}` is to be caught by {name}, which does not list it", fault.name),
+                );
             }
         }
     }
@@ -106,7 +113,12 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
     if problems.is_empty() {
         let file_of = |section: Section| {
             let name = section.file_name();
-            sections.iter().map(|source| &source.file).find(|file| file.ends_with(&name)).cloned().unwrap_or(name)
+            sections
+                .iter()
+                .map(|source| &source.file)
+                .find(|file| file.ends_with(&name))
+                .cloned()
+                .unwrap_or(name)
         };
         problems.extend(judge_totals(&claims, file_of));
     }

@@ -51,7 +51,8 @@ impl Date {
         let days = (seconds / 86_400) as i64 + 719_468;
         let era = days.div_euclid(146_097);
         let day_of_era = days.rem_euclid(146_097);
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted_month = (5 * day_of_year + 2) / 153;
         let day = (day_of_year - (153 * shifted_month + 2) / 5 + 1) as u8;
@@ -68,7 +69,11 @@ impl std::str::FromStr for Date {
         let mut parts = text.splitn(3, '-');
         let mut next = |n_digits: usize| {
             let part = parts.next().filter(|part| part.len() == n_digits).ok_or(())?;
-            if part.bytes().all(|byte| byte.is_ascii_digit()) { part.parse::<u16>().map_err(|_| ()) } else { Err(()) }
+            if part.bytes().all(|byte| byte.is_ascii_digit()) {
+                part.parse::<u16>().map_err(|_| ())
+            } else {
+                Err(())
+            }
         };
         let (year, month, day) = (next(4)?, next(2)?, next(2)?);
         Self::new(year, month as u8, day as u8).ok_or(())
@@ -115,8 +120,7 @@ impl FromNode for Waiver {
         let granted = fields.required("granted", problems);
         let until = fields.required("until", problems);
         fields.finish(problems);
-        let waiver =
-            Self { claim: claim?, reason: reason?, granted: granted?, until: until?, line: at.line };
+        let waiver = Self { claim: claim?, reason: reason?, granted: granted?, until: until?, line: at.line };
         if waiver.reason.trim().is_empty() {
             problems.add(at, format!("the waiver of {} gives no reason", waiver.claim));
         }

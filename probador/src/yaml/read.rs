@@ -123,7 +123,10 @@ impl FromNode for f64 {
             Value::Int(value) => Some(value as Self),
             Value::Float(value) if value.is_finite() => Some(value),
             Value::Float(value) => {
-                problems.add(node.at, format!("a threshold of {value} compares with nothing; write a finite number"));
+                problems.add(
+                    node.at,
+                    format!("a threshold of {value} compares with nothing; write a finite number"),
+                );
                 None
             }
             _ => mismatch(node, problems, "a number"),
@@ -178,7 +181,8 @@ impl<'n> Fields<'n> {
         };
         for (index, (key, _)) in entries.iter().enumerate() {
             if let Some((first, _)) = entries[..index].iter().find(|(earlier, _)| earlier.name == key.name) {
-                problems.add(key.at, format!("`{}` is said twice, first in line {}", key.name, first.at.line));
+                problems
+                    .add(key.at, format!("`{}` is said twice, first in line {}", key.name, first.at.line));
             }
         }
         Some(Self { kind, at: node.at, entries, asked: Vec::new() })
@@ -207,7 +211,12 @@ impl<'n> Fields<'n> {
     }
 
     /// What `name` says, or `absent` when it is not there.
-    pub fn optional<T: FromNode>(&mut self, name: &'static str, absent: T, problems: &mut Problems) -> Option<T> {
+    pub fn optional<T: FromNode>(
+        &mut self,
+        name: &'static str,
+        absent: T,
+        problems: &mut Problems,
+    ) -> Option<T> {
         self.node(name).map_or(Some(absent), |node| T::from_node(node, problems))
     }
 

@@ -1,0 +1,41 @@
+//! The checks behind the claims: a registry from claim id to function, and what those functions see.
+
+mod context;
+mod g_code_quality;
+pub mod golden;
+
+pub use context::Context;
+
+use crate::case::{Judgement, Undecided};
+use crate::checklist::{Claim, ClaimId};
+
+/// What tries to falsify a claim.
+pub type CheckFn = fn(&Context, &Claim) -> Result<Judgement, CheckError>;
+
+/// Why a check could not judge.
+#[derive(Debug)]
+pub enum CheckError {
+    /// Something it needs turned out to be missing.
+    Undecided(Undecided),
+    /// The check itself, or what it stands on, broke.
+    Broken(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for CheckError {
+    fn from(error: E) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+/// Every registered check, in order of claim.
+pub fn registry() -> Vec<(&'static str, CheckFn)> {
+    [g_code_quality::CHECKS].concat()
+}
+
+/// The check of a claim.
+pub fn find(id: ClaimId) -> Option<CheckFn> {
+    let name = id.to_string();
+    registry().into_iter().find(|(registered, _)| *registered == name).map(|(_, check)| check)
+}
+
+pub use g_code_quality::lint;

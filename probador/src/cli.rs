@@ -1,0 +1,261 @@
+//! The command line: what can be typed, nothing of what it does.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::checklist::Section;
+use crate::commands;
+use crate::exit::ExitStatus;
+use crate::printer::{ColorChoice, Format, Printer};
+use crate::selection::{Selection, Shard, TAGS};
+
+/// Verify a language-model stack: claims, golden traces and lints to one report.
+#[derive(Debug, Parser)]
+#[command(name = "cargo-probador", bin_name = "cargo probador", version, after_help = exit_codes())]
+pub struct Cli {
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The checkout to verify [default: around the working directory]
+    #[arg(long, global = true, value_name = "DIR", env = "PROBADOR_ROOT")]
+    pub root: Option<PathBuf>,
+    /// When to colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// Print results only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// What the engine does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Plan, run, account for and report every case
+    Full(FullArgs),
+    /// List the cases without opening a model
+    List(ListArgs),
+    /// Validate the checklist, or write its schemas
+    #[command(subcommand)]
+    Checklist(ChecklistCommand),
+    /// Write the JSON schemas of the checklist's files
+    Schema(SchemaArgs),
+    /// Lint the sources; with --clippy, run clippy and keep its result for claim G3
+    Lint(LintArgs),
+    /// Show the newest report again, or write its pages anew
+    Report(ReportArgs),
+    /// Run everything, and pass only when every claim is decided, or waived
+    Gate(FullArgs),
+    /// Run everything without colour; with --strict, hold it to the committed baseline
+    Ci(CiArgs),
+}
+
+/// `checklist`.
+#[derive(Debug, Subcommand)]
+pub enum ChecklistCommand {
+    /// Report every problem with file, line and column
+    Validate,
+    /// Write the JSON schemas
+    Schema(SchemaArgs),
+}
+
+/// Which cases.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SelectionArgs {
+    /// Parts of case names, or claim ids
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Only the case with exactly this name
+    #[arg(long, value_name = "NAME")]
+    pub exact: Vec<String>,
+    /// Only these sections
+    #[arg(long, value_name = "LETTER", value_delimiter = ',')]
+    pub section: Vec<Section>,
+    /// Only cases with one of these tags
+    #[arg(long, value_name = "TAG", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(TAGS))]
+    pub tag: Vec<String>,
+    /// Only what failed in the newest report
+    #[arg(long)]
+    pub rerun_failed: bool,
+    /// Only the k-th of n shares
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<Shard>,
+}
+
+/// What is judged.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SubjectArgs {
+    /// A model of golden/models.yaml, or a file
+    #[arg(long, value_name = "NAME|PATH", env = "PROBADOR_MODEL")]
+    pub model: Option<String>,
+    /// Draw every sample from this seed
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+/// `full`, `gate`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FullArgs {
+    /// Which cases.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// What is judged.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    /// Stop at the first failure
+    #[arg(long, overrides_with = "no_fail_fast")]
+    pub fail_fast: bool,
+    /// Run everything in any case (the default)
+    #[arg(long, overrides_with = "fail_fast")]
+    pub no_fail_fast: bool,
+    /// How to print the result
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: Format,
+    /// Where to keep reports [default: reports in the checkout]
+    #[arg(long, value_name = "DIR")]
+    pub reports: Option<PathBuf>,
+    /// Judge the `apr` that is there instead of building it first
+    #[arg(long)]
+    pub no_build: bool,
+}
+
+/// `list`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ListArgs {
+    /// Which cases.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// What is judged.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    /// How to print the list
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: Format,
+    /// Where reports are kept, for --rerun-failed
+    #[arg(long, value_name = "DIR")]
+    pub reports: Option<PathBuf>,
+}
+
+/// `schema`.
+#[derive(Clone, Debug, Args)]
+pub struct SchemaArgs {
+    /// Write nothing; fail when a schema is stale
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `lint`.
+#[derive(Clone, Debug, Args)]
+pub struct LintArgs {
+    /// Run clippy over the workspace and keep its result for claim G3
+    #[arg(long)]
+    pub clippy: bool,
+}
+
+/// `report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: Format,
+    /// Where reports are kept [default: reports in the checkout]
+    #[arg(long, value_name = "DIR")]
+    pub reports: Option<PathBuf>,
+}
+
+/// `ci`.
+#[derive(Clone, Debug, Args)]
+pub struct CiArgs {
+    /// How to run.
+    #[command(flatten)]
+    pub full: FullArgs,
+    /// Fail when a claim that passed at checklist/baseline.json no longer does
+    #[arg(long)]
+    pub strict: bool,
+    /// Write what passed now to checklist/baseline.json
+    #[arg(long, conflicts_with = "strict")]
+    pub accept: bool,
+}
+
+impl SelectionArgs {
+    /// The selection that was typed; a name that is a claim id means that claim.
+    pub fn resolve(&self, failed_before: Option<std::collections::BTreeSet<String>>) -> Selection {
+        let substrings = self.names.iter().map(|name| match name.parse::<crate::checklist::ClaimId>() {
+            Ok(id) => format!("::{}_", id.to_string().to_ascii_lowercase()),
+            Err(_) => name.clone(),
+        });
+        Selection {
+            substrings: substrings.collect(),
+            exact: self.exact.clone(),
+            sections: self.section.clone(),
+            tags: self.tag.clone(),
+            failed_before,
+            shard: self.shard,
+        }
+    }
+}
+
+fn exit_codes() -> String {
+    let lines = ExitStatus::ALL.map(|status| format!("  {:>3}  {}", status.code(), status.meaning()));
+    format!("Exit codes:\n{}", lines.join("\n"))
+}
+
+/// Arguments as cargo passes them to a subcommand: `cargo-probador probador full` means `full`.
+pub fn without_cargo(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<_> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|first| first == "probador") {
+        arguments.remove(1);
+    }
+    arguments
+}
+
+/// Parses, runs and ends: the whole program.
+pub fn main(arguments: Vec<OsString>) -> ExitStatus {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data, everything else is talk; clap knows which.
+            let _ = error.print();
+            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Pass };
+        }
+    };
+    let mut printer = Printer::new(cli.global.color, cli.global.quiet);
+    commands::run(cli, &mut printer).unwrap_or_else(|error| commands::explain(&error, &mut printer))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn cargos_own_argument_is_dropped() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(without_cargo(words("cargo-probador probador full")), words("cargo-probador full"));
+        assert_eq!(
+            without_cargo(words("cargo-probador full probador")),
+            words("cargo-probador full probador")
+        );
+    }
+
+    #[test]
+    fn a_claim_id_selects_that_claim_only() {
+        let arguments = SelectionArgs { names: vec!["c4".into(), "mask".into()], ..SelectionArgs::default() };
+        assert_eq!(arguments.resolve(None).substrings, ["::c4_", "mask"]);
+    }
+}

@@ -1,0 +1,196 @@
+//! `full`: plan, run, account, report.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::workspace;
+use crate::accounting::account;
+use crate::case::{Outcome, Subject};
+use crate::cli::{FullArgs, Global, SelectionArgs};
+use crate::engine::{Engine, Options};
+use crate::exit::ExitStatus;
+use crate::printer::{Format, Printer, Tone};
+use crate::process::Program;
+use crate::report::{Folder, Report, RunVerdict, annotations, case_line, summary, terse_line};
+use crate::runner;
+use crate::selection::Selection;
+use crate::workspace::Workspace;
+
+/// How long building `apr` may take.
+const BUILD_TIME: Duration = Duration::from_secs(1800);
+
+/// Runs what was selected and exits with what came of it.
+pub(super) fn run(args: &FullArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    match execute(args, global, printer)? {
+        None => Ok(ExitStatus::NothingRan),
+        Some(report) => Ok(status(&report)),
+    }
+}
+
+/// The exit status of a report that no gate is asked for.
+pub(super) fn status(report: &Report) -> ExitStatus {
+    match report.verdict {
+        RunVerdict::Pass | RunVerdict::Incomplete => ExitStatus::Pass,
+        RunVerdict::Fail => ExitStatus::Failed,
+        RunVerdict::Unbelievable => ExitStatus::Internal,
+    }
+}
+
+/// What was typed, with what failed last time where that was asked for.
+pub(super) fn selection(
+    args: &SelectionArgs,
+    reports: Option<&Path>,
+    workspace: &Workspace,
+) -> anyhow::Result<Selection> {
+    let failed_before = if args.rerun_failed {
+        let report = folder(reports, workspace).read_latest()?;
+        Some(report.failures().map(|outcome| outcome.case.to_string()).collect::<BTreeSet<_>>())
+    } else {
+        None
+    };
+    Ok(args.resolve(failed_before))
+}
+
+/// Where reports are kept.
+pub(super) fn folder(reports: Option<&Path>, workspace: &Workspace) -> Folder {
+    Folder::new(reports.map_or_else(|| workspace.path("reports"), Path::to_owned))
+}
+
+/// Plans, runs, writes and prints the report; `None` when nothing was selected.
+pub(super) fn execute(
+    args: &FullArgs,
+    global: &Global,
+    printer: &mut Printer,
+) -> anyhow::Result<Option<Report>> {
+    let workspace = workspace(global)?;
+    let selection = selection(&args.selection, args.reports.as_deref(), &workspace)?;
+    if !args.no_build {
+        build_apr(&workspace, printer)?;
+    }
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let clock = Instant::now();
+    let folder = folder(args.reports.as_deref(), &workspace);
+    let options = Options { model: args.subject.model.clone(), seed: args.subject.seed };
+    let engine = Engine::open(workspace, &options)?;
+    let mut plan = selection.apply(engine.cases());
+    if plan.is_empty() {
+        printer.error(
+            "nothing was selected, so nothing was shown\nhint: `cargo probador list` names every case",
+        );
+        return Ok(None);
+    }
+    plan.extend(engine.cases().iter().filter(|case| case.subject == Subject::Canary).cloned());
+
+    let mut log = folder.begin()?;
+    let mut log_error = None;
+    let outcomes = runner::run(&engine, &plan, args.fail_fast, |case, outcome| {
+        if let Err(error) = log.append(outcome) {
+            log_error.get_or_insert(error);
+        }
+        match args.format {
+            Format::Human => {
+                if let Some(line) = case_line(case, outcome, printer) {
+                    printer.talk(&line);
+                }
+            }
+            Format::Terse if outcome.subject != Subject::Canary => printer.data(&terse_line(outcome)),
+            Format::Terse | Format::Json => {}
+        }
+    });
+    if let Some(error) = log_error {
+        return Err(error);
+    }
+
+    let report = assemble(&engine, &plan, outcomes, &selection, started, clock)?;
+    folder.write(&report)?;
+    show(&report, args.format, &folder, printer)?;
+    Ok(Some(report))
+}
+
+fn assemble(
+    engine: &Engine,
+    plan: &[crate::case::Case],
+    outcomes: Vec<Outcome>,
+    selection: &Selection,
+    started: u64,
+    clock: Instant,
+) -> anyhow::Result<Report> {
+    let waivers = engine.context().workspace().waivers(engine.checklist())?;
+    let (claims, score) = Report::tally(engine.checklist(), &outcomes, &waivers);
+    let problems = account(plan, &outcomes, &score);
+    let goldens = outcomes.into_iter().filter(|outcome| matches!(outcome.subject, Subject::Golden { .. }));
+    let mut report = Report {
+        version: 1,
+        tool: format!("probador {}", env!("CARGO_PKG_VERSION")),
+        started,
+        seconds: clock.elapsed().as_secs_f64(),
+        verdict: RunVerdict::Unbelievable,
+        score,
+        model: engine.context().model_facts(),
+        machine: engine.machine(),
+        selection: (!selection.is_everything())
+            .then(|| format!("{} of {} cases", plan.len() - 1, engine.cases().len() - 1)),
+        claims,
+        goldens: goldens.collect(),
+        problems,
+    };
+    report.verdict = report.judge();
+    Ok(report)
+}
+
+/// Prints a report as `format` asks.
+pub(super) fn show(
+    report: &Report,
+    format: Format,
+    folder: &Folder,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Human => {
+            printer.data(&summary(report, printer));
+            let page = folder.latest().join("report.html");
+            printer.talk(&printer.paint_talk(Tone::Faint, &format!("report: {}", page.display())));
+        }
+        Format::Terse => {}
+        Format::Json => printer.data(&serde_json::to_string_pretty(report)?),
+    }
+    if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
+        annotations(report).iter().for_each(|line| printer.error(line));
+    }
+    Ok(())
+}
+
+/// Builds `apr`, so that a run never judges an executable older than the sources; where there is no cargo or no
+/// checkout, what is there is judged.
+fn build_apr(workspace: &Workspace, printer: &mut Printer) -> anyhow::Result<()> {
+    let manifest = workspace.path("Cargo.toml");
+    if !manifest.is_file() || !workspace.path("subjects/apr/Cargo.toml").is_file() {
+        return Ok(());
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Program::new(cargo)
+        .args(["build", "--quiet", "--release", "--package", "apr-cli", "--manifest-path"])
+        .arg(&manifest)
+        .timeout(BUILD_TIME);
+    for name in ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            build = build.env(name, value);
+        }
+    }
+    let finished = match build.run() {
+        Ok(finished) => finished,
+        Err(error) => {
+            printer.talk(&format!("`apr` was not built: {error:#}"));
+            return Ok(());
+        }
+    };
+    if finished.succeeded() {
+        Ok(())
+    } else {
+        Err(anyhow::anyhow!(
+            "failed to build `apr`: {}\nhint: --no-build judges the one that is there",
+            finished.describe()
+        ))
+    }
+}

@@ -1,0 +1,91 @@
+//! `lint`: clippy's result, kept for claim G3 with the hash of the tree it saw.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::workspace;
+use crate::cli::{Global, LintArgs};
+use crate::exit::ExitStatus;
+use crate::printer::Printer;
+use crate::process::Program;
+use crate::stored::{CLIPPY, ToolResult, tree_hash};
+use crate::workspace::Workspace;
+
+/// Runs what was asked for.
+pub(super) fn run(args: &LintArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let workspace = workspace(global)?;
+    if !args.clippy {
+        anyhow::bail!("nothing to do\nhint: --clippy runs clippy and keeps its result");
+    }
+    let result = clippy(&workspace)?;
+    result.write(&workspace.path(CLIPPY))?;
+    for finding in &result.findings {
+        printer.data(finding);
+    }
+    printer.talk(&format!(
+        "{}: {} findings in {} packages",
+        result.tool,
+        result.findings.len(),
+        result.n_packages
+    ));
+    Ok(if result.findings.is_empty() { ExitStatus::Pass } else { ExitStatus::Failed })
+}
+
+/// Runs clippy over every target of the workspace and collects what it says.
+fn clippy(workspace: &Workspace) -> anyhow::Result<ToolResult> {
+    let tree = tree_hash(workspace.root())?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let with_toolchain = |mut program: Program| {
+        for name in ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"] {
+            if let Some(value) = std::env::var_os(name) {
+                program = program.env(name, value);
+            }
+        }
+        program.folder(workspace.root()).timeout(Duration::from_secs(1800))
+    };
+    let version = with_toolchain(Program::new(&cargo).args(["clippy", "--version"])).run()?;
+    let run = with_toolchain(Program::new(&cargo).args([
+        "clippy",
+        "--release",
+        "--workspace",
+        "--all-targets",
+        "--message-format=json",
+    ]))
+    .run()?;
+    let mut findings = BTreeSet::new();
+    let mut packages = BTreeSet::new();
+    for line in run.stdout_text().lines() {
+        let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
+        match message["reason"].as_str() {
+            Some("compiler-artifact")
+                if message["manifest_path"]
+                    .as_str()
+                    .is_some_and(|path| std::path::Path::new(path).starts_with(workspace.root())) =>
+            {
+                packages.insert(message["package_id"].to_string());
+            }
+            Some("compiler-message") => {
+                let rendered = message["message"]["rendered"].as_str().unwrap_or("a message without text");
+                let is_summary = message["message"]["spans"].as_array().is_none_or(Vec::is_empty);
+                let level = message["message"]["level"].as_str().unwrap_or_default();
+                if !is_summary && matches!(level, "warning" | "error") {
+                    findings.insert(rendered.trim().to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    if !run.succeeded() && findings.is_empty() {
+        return Err(anyhow::anyhow!("{}", run.describe())).context("clippy did not run");
+    }
+    Ok(ToolResult {
+        tool: version.stdout_text().trim().to_owned(),
+        command: "cargo clippy --release --workspace --all-targets".to_owned(),
+        tree,
+        n_packages: packages.len(),
+        findings: findings.into_iter().collect(),
+    })
+}

@@ -1,0 +1,56 @@
+//! One file per verb.
+
+mod checklist;
+mod ci;
+mod full;
+mod gate;
+mod lint;
+mod list;
+mod report;
+mod schema;
+
+use crate::cli::{ChecklistCommand, Cli, Command, Global};
+use crate::exit::ExitStatus;
+use crate::printer::{Printer, Tone};
+use crate::workspace::{LoadError, Workspace};
+
+/// Runs what was typed.
+pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let global = cli.global;
+    match cli.command {
+        Command::Full(args) => full::run(&args, &global, printer),
+        Command::List(args) => list::run(&args, &global, printer),
+        Command::Checklist(ChecklistCommand::Validate) => checklist::run(&global, printer),
+        Command::Checklist(ChecklistCommand::Schema(args)) | Command::Schema(args) => {
+            schema::run(&args, &global, printer)
+        }
+        Command::Lint(args) => lint::run(&args, &global, printer),
+        Command::Report(args) => report::run(&args, &global, printer),
+        Command::Gate(args) => gate::run(&args, &global, printer),
+        Command::Ci(args) => ci::run(&args, &global, printer),
+    }
+}
+
+/// Prints an error as one chain and says how the process ends.
+pub fn explain(error: &anyhow::Error, printer: &mut Printer) -> ExitStatus {
+    match error.downcast_ref::<LoadError>() {
+        Some(LoadError::Invalid(problems)) => {
+            for problem in problems {
+                printer.error(&problem.to_string());
+            }
+            let n = problems.len();
+            let found = format!("{n} {} found", if n == 1 { "problem" } else { "problems" });
+            printer.error(&printer.paint_talk(Tone::Bad, &found));
+            ExitStatus::Invalid
+        }
+        Some(LoadError::Environment(_)) | None => {
+            printer.error(&format!("{} {error:#}", printer.paint_talk(Tone::Bad, "error:")));
+            ExitStatus::Environment
+        }
+    }
+}
+
+/// The checkout that was asked for.
+fn workspace(global: &Global) -> anyhow::Result<Workspace> {
+    Workspace::find(global.root.as_deref())
+}

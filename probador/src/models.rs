@@ -1,0 +1,184 @@
+//! The models the project knows: where each comes from, what it must hash to, how well it must predict text.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+
+use crate::checklist::SourceText;
+use crate::workspace::{LoadError, Workspace};
+use crate::yaml::{Fields, FromNode, Node, Problems, Value, parse};
+
+/// A row of `golden/models.yaml`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownModel {
+    /// What `--model` calls it.
+    pub name: String,
+    /// The file: in the checkout when it starts with `golden/`, else in the cache's `models/`.
+    pub file: String,
+    /// Whether it stands in for the released model, so that claims about that one cannot be judged on it.
+    pub stand_in: bool,
+    /// Where it comes from.
+    pub source: String,
+    /// Its licence.
+    pub licence: String,
+    /// What gets it when it is not there.
+    pub get: String,
+    /// Fingerprint of names, types, shapes and bytes of its tensors.
+    pub weights: String,
+    /// Fingerprint of its tokenizer.
+    pub tokenizer: String,
+    /// How well it must predict text.
+    pub perplexity: Perplexity,
+}
+
+/// How perplexity is measured for a model, what the reference measured, and what is too much.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Perplexity {
+    /// The text: a file of the checkout when it starts with `golden/`, else of the data folder.
+    pub text: String,
+    /// SHA-256 or BLAKE3 of that text, `blake3:...`.
+    pub text_hash: String,
+    /// Tokens a window.
+    pub window: u32,
+    /// The first position of a window that is scored.
+    pub scored_from: u32,
+    /// How many windows from the start of the text.
+    pub n_windows: u32,
+    /// What the reference implementation measured.
+    pub reference: f64,
+    /// Which implementation, and on what.
+    pub reference_by: String,
+    /// What token frequencies alone would give, where that was measured.
+    pub unigram: f64,
+    /// Above this the model is broken.
+    pub ceiling: f64,
+}
+
+/// The model under test.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelChoice {
+    /// Its name, or the file's.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What is known of it.
+    pub known: Option<KnownModel>,
+}
+
+impl FromNode for Perplexity {
+    fn from_node(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::new(node, "a perplexity", problems)?;
+        let text = fields.required("text", problems);
+        let text_hash = fields.required("text_hash", problems);
+        let window = fields.required("window", problems);
+        let scored_from = fields.required("scored_from", problems);
+        let n_windows = fields.required("n_windows", problems);
+        let reference = fields.required("reference", problems);
+        let reference_by = fields.required("reference_by", problems);
+        let unigram = fields.required("unigram", problems);
+        let ceiling = fields.required("ceiling", problems);
+        fields.finish(problems);
+        Some(Self {
+            text: text?,
+            text_hash: text_hash?,
+            window: window?,
+            scored_from: scored_from?,
+            n_windows: n_windows?,
+            reference: reference?,
+            reference_by: reference_by?,
+            unigram: unigram?,
+            ceiling: ceiling?,
+        })
+    }
+}
+
+impl FromNode for KnownModel {
+    fn from_node(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::new(node, "a model", problems)?;
+        let name = fields.required("name", problems);
+        let file = fields.required("file", problems);
+        let stand_in = fields.optional("stand_in", false, problems);
+        let source = fields.required("source", problems);
+        let licence = fields.required("licence", problems);
+        let get = fields.required("get", problems);
+        let weights = fields.required("weights", problems);
+        let tokenizer = fields.required("tokenizer", problems);
+        let perplexity = fields.required("perplexity", problems);
+        fields.finish(problems);
+        Some(Self {
+            name: name?,
+            file: file?,
+            stand_in: stand_in?,
+            source: source?,
+            licence: licence?,
+            get: get?,
+            weights: weights?,
+            tokenizer: tokenizer?,
+            perplexity: perplexity?,
+        })
+    }
+}
+
+/// Reads `golden/models.yaml`, by name.
+pub fn load_models(source: &SourceText) -> Result<BTreeMap<String, KnownModel>, LoadError> {
+    let mut problems = Problems::new(&source.file);
+    let mut models = BTreeMap::new();
+    match parse(&source.file, &source.text) {
+        Err(problem) => problems.add(problem.at, problem.what),
+        Ok(Node { value: Value::Seq(items), .. }) => {
+            for node in &items {
+                let Some(model) = KnownModel::from_node(node, &mut problems) else { continue };
+                if let Some(twice) = models.insert(model.name.clone(), model) {
+                    problems.add(node.at, format!("model `{}` is described twice", twice.name));
+                }
+            }
+        }
+        Ok(node) => problems.add(node.at, format!("expected a list of models, found {}", node.value.kind())),
+    }
+    let problems = problems.into_vec();
+    if problems.is_empty() { Ok(models) } else { Err(LoadError::Invalid(problems)) }
+}
+
+impl KnownModel {
+    /// Where its file lies, or would.
+    pub fn path(&self, workspace: &Workspace) -> PathBuf {
+        if self.file.starts_with("golden/") {
+            workspace.path(&self.file)
+        } else {
+            Workspace::cache().join("models").join(&self.file)
+        }
+    }
+}
+
+/// The model that `wanted` names: a known name, or a file. Without one, the embedded model.
+pub fn choose(wanted: Option<&str>, workspace: &Workspace) -> Result<ModelChoice, LoadError> {
+    let models = load_models(&workspace.source("golden/models.yaml")?)?;
+    let wanted = wanted.unwrap_or("tiny");
+    if let Some(known) = models.get(wanted) {
+        return Ok(ModelChoice {
+            name: known.name.clone(),
+            path: known.path(workspace),
+            known: Some(known.clone()),
+        });
+    }
+    let path = Path::new(wanted);
+    if !path.is_file() {
+        let names: Vec<_> = models.keys().map(String::as_str).collect();
+        return Err(LoadError::Environment(anyhow!(
+            "model `{wanted}` is neither a file nor one of: {}\nhint: models are described in golden/models.yaml",
+            names.join(", ")
+        )));
+    }
+    let path = std::path::absolute(path).map_err(anyhow::Error::from)?;
+    let same_file = |known: &&KnownModel| {
+        let canonical = |path: &Path| std::fs::canonicalize(path).ok();
+        canonical(&known.path(workspace)).is_some_and(|known| Some(known) == canonical(&path))
+    };
+    let known = models.values().find(same_file).cloned();
+    let name = known
+        .as_ref()
+        .map(|known| known.name.clone())
+        .or_else(|| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    Ok(ModelChoice { name: name.unwrap_or_else(|| wanted.to_owned()), path, known })
+}

@@ -1,0 +1,141 @@
+//! The one way to print: data to stdout, talk to stderr, colour only where it is wanted.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+
+/// Whether to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR or CARGO_TERM_COLOR says otherwise.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// Names and verdicts only, a line each.
+    Terse,
+    /// One JSON document.
+    Json,
+}
+
+/// What a piece of text means; decides its colour, never its wording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// As it is.
+    Plain,
+    /// Stands out.
+    Strong,
+    /// Passed.
+    Good,
+    /// Failed.
+    Bad,
+    /// Neither.
+    Unsure,
+    /// Less important.
+    Faint,
+}
+
+/// Prints.
+#[derive(Debug)]
+pub struct Printer {
+    colors_data: bool,
+    colors_talk: bool,
+    quiet: bool,
+}
+
+impl Printer {
+    /// A printer that follows `color`, `NO_COLOR` and `CARGO_TERM_COLOR`, in that order.
+    pub fn new(color: ColorChoice, quiet: bool) -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let decide = |is_terminal: bool| {
+            decide_color(
+                color,
+                variable("NO_COLOR").is_some(),
+                variable("CARGO_TERM_COLOR").as_deref(),
+                is_terminal,
+            )
+        };
+        Self {
+            colors_data: decide(io::stdout().is_terminal()),
+            colors_talk: decide(io::stderr().is_terminal()),
+            quiet,
+        }
+    }
+
+    /// Prints a line of data; a reader that has gone away is not an error.
+    pub fn data(&mut self, line: &str) {
+        let mut out = io::stdout().lock();
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+
+    /// Prints a line of talk, unless quiet.
+    pub fn talk(&mut self, line: &str) {
+        if !self.quiet {
+            self.error(line);
+        }
+    }
+
+    /// Prints a line of talk even when quiet.
+    pub fn error(&mut self, line: &str) {
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+
+    /// `text` in the colour of `tone`, as stdout wants it.
+    pub fn paint(&self, tone: Tone, text: &str) -> String {
+        paint(self.colors_data, tone, text)
+    }
+
+    /// `text` in the colour of `tone`, as stderr wants it.
+    pub fn paint_talk(&self, tone: Tone, text: &str) -> String {
+        paint(self.colors_talk, tone, text)
+    }
+}
+
+fn decide_color(choice: ColorChoice, no_color: bool, cargo: Option<&str>, is_terminal: bool) -> bool {
+    match (choice, cargo) {
+        (ColorChoice::Always, _) => true,
+        (ColorChoice::Never, _) => false,
+        (ColorChoice::Auto, _) if no_color => false,
+        (ColorChoice::Auto, Some("always")) => true,
+        (ColorChoice::Auto, Some("never")) => false,
+        (ColorChoice::Auto, _) => is_terminal,
+    }
+}
+
+fn paint(is_colored: bool, tone: Tone, text: &str) -> String {
+    let style = match tone {
+        Tone::Plain => return text.to_owned(),
+        Tone::Strong => Style::new().bold(),
+        Tone::Good => AnsiColor::Green.on_default(),
+        Tone::Bad => AnsiColor::Red.on_default().bold(),
+        Tone::Unsure => AnsiColor::Yellow.on_default(),
+        Tone::Faint => Style::new().dimmed(),
+    };
+    if is_colored { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_outranks_the_environment_and_no_color_outranks_cargo() {
+        assert!(decide_color(ColorChoice::Always, true, Some("never"), false));
+        assert!(!decide_color(ColorChoice::Never, false, Some("always"), true));
+        assert!(!decide_color(ColorChoice::Auto, true, Some("always"), true));
+        assert!(decide_color(ColorChoice::Auto, false, Some("always"), false));
+        assert!(!decide_color(ColorChoice::Auto, false, Some("never"), true));
+        assert!(decide_color(ColorChoice::Auto, false, None, true));
+        assert!(!decide_color(ColorChoice::Auto, false, None, false));
+    }
+}

@@ -1,0 +1,298 @@
+//! Running a program to its end: exit status, bounded output, seconds, peak memory.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::child::Group;
+
+/// Bytes kept of each stream; what comes later is read and dropped, so that the child never blocks.
+const OUTPUT_LIMIT: usize = 4 << 20;
+/// How long streams may stay open after the child ended.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A program to run, with what it gets and how long it may take.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+    input: Vec<u8>,
+    environment: BTreeMap<OsString, OsString>,
+    folder: Option<PathBuf>,
+    timeout: Duration,
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With an exit code.
+    Exited(i32),
+    /// By a signal.
+    Signalled,
+    /// Not in time; its process group was killed.
+    TimedOut,
+}
+
+/// A program that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// The command as it could be typed.
+    pub command: String,
+    /// How it ended.
+    pub ended: Ended,
+    /// Standard output, cut at a bound.
+    pub stdout: Vec<u8>,
+    /// Standard error, cut at a bound.
+    pub stderr: Vec<u8>,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Highest resident memory seen, in bytes.
+    pub peak_memory: Option<u64>,
+}
+
+impl Program {
+    /// The program at `path`: no input, a minute, a clean environment with `LC_ALL=C`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let mut environment = BTreeMap::new();
+        for name in
+            ["PATH", "HOME", "XDG_CACHE_HOME", "PROBADOR_CACHE", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH"]
+        {
+            if let Some(value) = std::env::var_os(name) {
+                environment.insert(name.into(), value);
+            }
+        }
+        environment.insert("LC_ALL".into(), "C".into());
+        environment.insert("HF_HUB_OFFLINE".into(), "1".into());
+        Self {
+            path: path.into(),
+            arguments: Vec::new(),
+            input: Vec::new(),
+            environment,
+            folder: None,
+            timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// Gives it something to read.
+    #[must_use]
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = input.into();
+        self
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.insert(name.into(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Runs it in `folder`.
+    #[must_use]
+    pub fn folder(mut self, folder: impl AsRef<Path>) -> Self {
+        self.folder = Some(folder.as_ref().to_owned());
+        self
+    }
+
+    /// Gives it this long.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The command as it could be typed.
+    pub fn command_line(&self) -> String {
+        let words = [self.path.as_os_str()].into_iter().chain(self.arguments.iter().map(OsString::as_os_str));
+        words.map(quoted).collect::<Vec<_>>().join(" ")
+    }
+
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(&self.arguments).env_clear().envs(&self.environment);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self) -> anyhow::Result<Finished> {
+        let started = Instant::now();
+        let mut command = self.command();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
+        let mut group = Group::spawn(&mut command)
+            .with_context(|| format!("failed to start `{}`", self.path.display()))?;
+        let stdout = collect(group.child().stdout.take());
+        let stderr = collect(group.child().stderr.take());
+        if let Some(mut stdin) = group.child().stdin.take() {
+            let input = self.input.clone();
+            // A child that does not read all its input closes the pipe; that is its right.
+            std::thread::spawn(move || drop(stdin.write_all(&input)));
+        }
+        let id = group.id();
+        let mut peak: Option<u64> = None;
+        let status = group.wait(started + self.timeout, || peak = peak.max(peak_memory(id)))?;
+        let ended = match status {
+            None => Ended::TimedOut,
+            Some(status) => status.code().map_or(Ended::Signalled, Ended::Exited),
+        };
+        Ok(Finished {
+            command: self.command_line(),
+            ended,
+            stdout: stdout.recv_timeout(DRAIN).unwrap_or_default(),
+            stderr: stderr.recv_timeout(DRAIN).unwrap_or_default(),
+            seconds: started.elapsed().as_secs_f64(),
+            peak_memory: peak,
+        })
+    }
+}
+
+/// Reads a stream to its end in the background.
+fn collect(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        if let Some(mut stream) = stream {
+            let mut buffer = [0; 1 << 14];
+            while let Ok(n) = stream.read(&mut buffer) {
+                if n == 0 {
+                    break;
+                }
+                let room = OUTPUT_LIMIT.saturating_sub(kept.len());
+                kept.extend_from_slice(&buffer[..n.min(room)]);
+            }
+        }
+        let _ = sender.send(kept);
+    });
+    receiver
+}
+
+/// A word as a shell would take it back.
+fn quoted(word: &OsStr) -> String {
+    let text = word.to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+impl Finished {
+    /// Whether it exited with zero.
+    pub fn succeeded(&self) -> bool {
+        self.ended == Ended::Exited(0)
+    }
+
+    /// Standard output as text.
+    pub fn stdout_text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// What happened, for a message: the command, how it ended and the end of what it said.
+    pub fn describe(&self) -> String {
+        const SHOWN: usize = 600;
+        let ended = match self.ended {
+            Ended::Exited(code) => format!("exits with {code}"),
+            Ended::Signalled => "was killed by a signal".to_owned(),
+            Ended::TimedOut => format!("did not end in {:.0} s", self.seconds),
+        };
+        let said = if self.stderr.is_empty() { &self.stdout } else { &self.stderr };
+        let said = String::from_utf8_lossy(said);
+        let from = said.char_indices().rev().nth(SHOWN).map_or(0, |(index, _)| index);
+        format!("`{}` {ended}: {}", self.command, said[from..].trim())
+    }
+}
+
+/// The highest resident memory the kernel has counted for a process, in bytes.
+pub fn peak_memory(id: u32) -> Option<u64> {
+    memory(id, "VmHWM:")
+}
+
+/// The resident memory of a process now, in bytes.
+pub fn resident_memory(id: u32) -> Option<u64> {
+    memory(id, "VmRSS:")
+}
+
+fn memory(id: u32, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Program {
+        Program::new("/bin/sh").args(["-c", script])
+    }
+
+    #[test]
+    fn output_exit_code_and_peak_memory_are_kept() {
+        let finished = shell("cat; echo talk >&2; sleep 0.05; exit 7").input("data").run().unwrap();
+        assert_eq!(finished.ended, Ended::Exited(7));
+        assert_eq!((finished.stdout.as_slice(), finished.stderr.as_slice()), (&b"data"[..], &b"talk\n"[..]));
+        assert!(finished.peak_memory.unwrap() > 100_000);
+        assert!(finished.describe().contains("exits with 7"), "{}", finished.describe());
+    }
+
+    #[test]
+    fn a_time_out_ends_everything_the_child_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let script = format!("(sleep 1; touch {}) & sleep 30", mark.display());
+        let finished = shell(&script).timeout(Duration::from_millis(200)).run().unwrap();
+        assert_eq!(finished.ended, Ended::TimedOut);
+        assert!(finished.seconds < 5.0, "{}", finished.seconds);
+        std::thread::sleep(Duration::from_millis(1200));
+        assert!(!mark.exists(), "the grandchild lived on");
+    }
+
+    #[test]
+    fn endless_output_is_bounded() {
+        let finished = shell("head -c 20000000 /dev/zero").run().unwrap();
+        assert_eq!(finished.stdout.len(), OUTPUT_LIMIT);
+        assert!(finished.succeeded());
+    }
+
+    #[test]
+    fn the_environment_is_clean() {
+        let finished = shell("env").run().unwrap();
+        let text = finished.stdout_text();
+        assert!(text.contains("LC_ALL=C") && !text.contains("CARGO_MANIFEST_DIR"), "{text}");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = format!("{:#}", Program::new("/no/such/program").run().unwrap_err());
+        assert!(error.contains("failed to start `/no/such/program`"), "{error}");
+    }
+
+    #[test]
+    fn command_lines_can_be_typed_again() {
+        assert_eq!(Program::new("apr").args(["chat", "it's"]).command_line(), r"apr chat 'it'\''s'");
+    }
+}

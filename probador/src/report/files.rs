@@ -1,0 +1,127 @@
+//! Where reports lie: `latest`, the one before it, and files written whole or not at all.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::Report;
+use crate::case::Outcome;
+
+/// Writes `bytes` to `path`: beside it first, synchronised, then renamed into place.
+pub fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let failed = || format!("failed to write `{}`", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
+    file.write_all(bytes).with_context(failed)?;
+    file.as_file().sync_all().with_context(failed)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).with_context(failed)?;
+    }
+    file.persist(path).with_context(failed)?;
+    Ok(())
+}
+
+/// The folder reports are kept in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Reports under `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self(root.into())
+    }
+
+    /// The newest report's folder.
+    pub fn latest(&self) -> PathBuf {
+        self.0.join("latest")
+    }
+
+    /// The one before.
+    pub fn previous(&self) -> PathBuf {
+        self.0.join("previous")
+    }
+
+    /// The newest report.
+    pub fn read_latest(&self) -> anyhow::Result<Report> {
+        let path = self.latest().join("report.json");
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!("there is no report at `{}`\nhint: run `cargo probador full` first", path.display())
+        })?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("`{}` is not a report of this version", path.display()))
+    }
+
+    /// Makes the newest report the previous one and opens the next one's outcome log.
+    pub fn begin(&self) -> anyhow::Result<OutcomeLog> {
+        let (latest, previous) = (self.latest(), self.previous());
+        let failed = || format!("failed to prepare `{}`", latest.display());
+        if latest.join("outcomes.jsonl").exists() {
+            if previous.exists() {
+                fs::remove_dir_all(&previous).with_context(failed)?;
+            }
+            fs::rename(&latest, &previous).with_context(failed)?;
+        }
+        fs::create_dir_all(latest.join("logs")).with_context(failed)?;
+        let file = File::create(latest.join("outcomes.jsonl")).with_context(failed)?;
+        Ok(OutcomeLog { file, logs: latest.join("logs") })
+    }
+
+    /// Writes a finished report in every form.
+    pub fn write(&self, report: &Report) -> anyhow::Result<()> {
+        let latest = self.latest();
+        let json = serde_json::to_string_pretty(report)? + "\n";
+        write_file(&latest.join("report.json"), json.as_bytes())?;
+        write_file(&latest.join("report.html"), super::to_html(report)?.as_bytes())?;
+        write_file(&latest.join("junit.xml"), super::to_junit(report)?.as_bytes())
+    }
+}
+
+/// Outcomes as they come, a line each, so that a crash leaves a readable part.
+#[derive(Debug)]
+pub struct OutcomeLog {
+    file: File,
+    logs: PathBuf,
+}
+
+impl OutcomeLog {
+    /// Appends one outcome; a red one gets a log of its own too.
+    pub fn append(&mut self, outcome: &Outcome) -> anyhow::Result<()> {
+        let mut line = serde_json::to_string(outcome)?;
+        line.push('\n');
+        self.file.write_all(line.as_bytes()).context("failed to append to outcomes.jsonl")?;
+        if outcome.is_red() {
+            let name = outcome.case.as_str().replace("::", ".") + ".json";
+            write_file(&self.logs.join(name), serde_json::to_string_pretty(outcome)?.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_keeps_the_first_as_previous() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::new(root.path());
+        folder.begin().unwrap();
+        fs::write(folder.latest().join("report.json"), "first").unwrap();
+        folder.begin().unwrap();
+        assert_eq!(fs::read_to_string(folder.previous().join("report.json")).unwrap(), "first");
+        assert!(!folder.latest().join("report.json").exists());
+        folder.begin().unwrap();
+        assert!(!folder.previous().join("report.json").exists());
+    }
+
+    #[test]
+    fn a_report_that_is_not_there_is_named_with_a_remedy() {
+        let error = Folder::new("/no/such").read_latest().unwrap_err().to_string();
+        assert!(error.contains("/no/such/latest/report.json") && error.contains("hint:"), "{error}");
+    }
+}

@@ -1,0 +1,215 @@
+//! What a report says, in the form that is stored; everything else is rendered from it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::case::{Machine, Outcome, Subject, Undecided, Verdict};
+use crate::checklist::{Checklist, ClaimId, Score, Section, Standing, Waiver, score};
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of this format.
+    pub version: u32,
+    /// The engine and its version.
+    pub tool: String,
+    /// When the run began, in seconds since 1970.
+    pub started: u64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// In one word, with what stands behind it.
+    pub verdict: RunVerdict,
+    /// Points, together and by section.
+    pub score: Score,
+    /// What was judged.
+    pub model: ModelFacts,
+    /// What it ran on.
+    pub machine: Machine,
+    /// What was selected, when not everything was.
+    pub selection: Option<String>,
+    /// Every claim, in order.
+    pub claims: Vec<ClaimRow>,
+    /// Every golden tensor that was compared.
+    pub goldens: Vec<Outcome>,
+    /// What is wrong with the run itself.
+    pub problems: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunVerdict {
+    /// Every scored claim passed.
+    Pass,
+    /// Nothing failed, and claims remain undecided.
+    Incomplete,
+    /// Something failed.
+    Fail,
+    /// The run contradicts itself.
+    Unbelievable,
+}
+
+/// The model that was judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub path: String,
+    /// Its size in bytes.
+    pub file_size: u64,
+    /// The root hash it states.
+    pub root_hash: String,
+    /// Whether it stands in for the released one.
+    pub stand_in: bool,
+}
+
+/// A claim and how it came out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClaimRow {
+    /// Its id.
+    pub id: ClaimId,
+    /// Its case.
+    pub case: String,
+    /// A few words.
+    pub title: String,
+    /// What is claimed.
+    pub claim: String,
+    /// What would show it false.
+    pub falsified_when: String,
+    /// What it is worth.
+    pub points: u32,
+    /// Whether it counts.
+    pub scored: bool,
+    /// Faults that must turn it red.
+    pub faults: Vec<String>,
+    /// Publications.
+    pub references: Vec<String>,
+    /// Where it is written.
+    pub file: String,
+    /// In which line.
+    pub line: u64,
+    /// Why it may stay undecided at the gate.
+    pub waiver: Option<String>,
+    /// How it ended; absent when it was not selected.
+    pub outcome: Option<Outcome>,
+}
+
+/// Undecided claims that wait for the same thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// What for.
+    pub what: String,
+    /// What would help.
+    pub remedy: String,
+    /// Which claims.
+    pub claims: Vec<ClaimId>,
+    /// Their points together.
+    pub points: u32,
+}
+
+impl ClaimRow {
+    /// How it stands, as far as points go.
+    pub fn standing(&self) -> Standing {
+        match self.outcome.as_ref().map(|outcome| &outcome.verdict) {
+            Some(Verdict::Pass) => Standing::Passed,
+            Some(Verdict::Fail { .. }) => Standing::Failed,
+            Some(Verdict::Undecided(_)) | None => Standing::Undecided,
+        }
+    }
+
+    /// Why there is no verdict, if there is none.
+    pub fn undecided(&self) -> Option<Undecided> {
+        match self.outcome.as_ref().map(|outcome| &outcome.verdict) {
+            Some(Verdict::Undecided(undecided)) => Some(undecided.clone()),
+            Some(Verdict::Pass | Verdict::Fail { .. }) => None,
+            None => Some(Undecided::unverified("it was not selected for this run", "cargo probador full")),
+        }
+    }
+}
+
+impl Report {
+    /// The claims of a checklist with what `outcomes` say of them, and the score that makes.
+    pub fn tally(checklist: &Checklist, outcomes: &[Outcome], waivers: &[Waiver]) -> (Vec<ClaimRow>, Score) {
+        let by_claim: BTreeMap<ClaimId, &Outcome> = outcomes
+            .iter()
+            .filter_map(|outcome| match outcome.subject {
+                Subject::Claim(id) => Some((id, outcome)),
+                Subject::Golden { .. } | Subject::Canary => None,
+            })
+            .collect();
+        let rows: Vec<ClaimRow> = checklist
+            .claims()
+            .iter()
+            .map(|claim| ClaimRow {
+                id: claim.id,
+                case: claim.case_name(),
+                title: claim.title.clone(),
+                claim: claim.claim.clone(),
+                falsified_when: claim.falsified_when.clone(),
+                points: claim.points,
+                scored: claim.scored,
+                faults: claim.faults.clone(),
+                references: claim.references.clone(),
+                file: claim.file.clone(),
+                line: claim.line,
+                waiver: waivers.iter().find(|waiver| waiver.claim == claim.id).map(|waiver| {
+                    format!("{} (granted {}, until {})", waiver.reason, waiver.granted, waiver.until)
+                }),
+                outcome: by_claim.get(&claim.id).map(|&outcome| outcome.clone()),
+            })
+            .collect();
+        let standing: BTreeMap<ClaimId, Standing> = rows.iter().map(|row| (row.id, row.standing())).collect();
+        let score = score(checklist.claims(), |id| standing.get(&id).copied().unwrap_or(Standing::Undecided));
+        (rows, score)
+    }
+
+    /// Every outcome that turned the run red.
+    pub fn failures(&self) -> impl Iterator<Item = &Outcome> {
+        let claims = self.claims.iter().filter_map(|row| row.outcome.as_ref());
+        claims.chain(&self.goldens).filter(|outcome| outcome.is_red())
+    }
+
+    /// The claims of one section.
+    pub fn section(&self, section: Section) -> impl Iterator<Item = &ClaimRow> {
+        self.claims.iter().filter(move |row| row.id.section == section)
+    }
+
+    /// Undecided claims by what they wait for, most points first.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        let mut groups: Vec<Waiting> = Vec::new();
+        for row in &self.claims {
+            let Some(undecided) = row.undecided() else { continue };
+            let place = groups
+                .iter()
+                .position(|group| group.what == undecided.what && group.remedy == undecided.remedy);
+            let group = match place {
+                Some(place) => &mut groups[place],
+                None => {
+                    let (what, remedy) = (undecided.what, undecided.remedy);
+                    groups.push(Waiting { what, remedy, claims: Vec::new(), points: 0 });
+                    let last = groups.len() - 1;
+                    &mut groups[last]
+                }
+            };
+            group.claims.push(row.id);
+            group.points += row.points;
+        }
+        groups.sort_by_key(|group| std::cmp::Reverse(group.points));
+        groups
+    }
+
+    /// What the facts add up to.
+    pub fn judge(&self) -> RunVerdict {
+        if !self.problems.is_empty() {
+            RunVerdict::Unbelievable
+        } else if self.failures().next().is_some() {
+            RunVerdict::Fail
+        } else if self.score.all.undecided > 0 {
+            RunVerdict::Incomplete
+        } else {
+            RunVerdict::Pass
+        }
+    }
+}

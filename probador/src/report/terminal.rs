@@ -1,0 +1,112 @@
+//! What a person sees in the terminal: a line as each case ends, then the score, failures last with how to run them again.
+
+use super::{Report, RunVerdict};
+use crate::case::{Case, Outcome, Subject, Verdict};
+use crate::checklist::{CHECKLIST_POINTS, Section};
+use crate::printer::{Printer, Tone};
+
+/// One line for a case that has ended; nothing for one that was known to be undecidable.
+pub fn case_line(case: &Case, outcome: &Outcome, printer: &Printer) -> Option<String> {
+    if outcome.subject == Subject::Canary
+        || (outcome.known_before && !matches!(outcome.verdict, Verdict::Fail { .. }))
+    {
+        return None;
+    }
+    let (tone, word) = tone(outcome);
+    let word = printer.paint_talk(tone, &format!("{word:>9}"));
+    let measured =
+        outcome.evidence.measurements.first().map(|first| format!("  {first}")).unwrap_or_default();
+    let seconds = format!("{:6.2} s", outcome.evidence.seconds);
+    Some(format!("{word}  {seconds}  {}{}", case.title, printer.paint_talk(Tone::Faint, &measured)))
+}
+
+/// `pass checklist::...`: for machines.
+pub fn terse_line(outcome: &Outcome) -> String {
+    format!("{} {}", outcome.verdict.word(), outcome.case)
+}
+
+fn tone(outcome: &Outcome) -> (Tone, &'static str) {
+    match outcome.verdict {
+        Verdict::Pass => (Tone::Good, "pass"),
+        Verdict::Fail { .. } => (Tone::Bad, "FAIL"),
+        Verdict::Undecided(_) if outcome.known_before => (Tone::Faint, "undecided"),
+        Verdict::Undecided(_) => (Tone::Bad, "undecided"),
+    }
+}
+
+/// The summary: what waits for what, points by section, verdict; failures come last.
+pub fn summary(report: &Report, printer: &Printer) -> String {
+    let mut lines = Vec::new();
+    let waiting = report.waiting();
+    if !waiting.is_empty() {
+        lines.push(printer.paint(Tone::Strong, "undecided, and what it waits for"));
+        for group in &waiting {
+            let ids: Vec<_> = group.claims.iter().map(ToString::to_string).collect();
+            lines.push(format!("  {:>3} points  {}", group.points, group.what));
+            let remedy = if group.remedy.is_empty() { String::new() } else { format!("; {}", group.remedy) };
+            lines.push(printer.paint(Tone::Faint, &format!("              {}{remedy}", ids.join(" "))));
+        }
+        lines.push(String::new());
+    }
+    lines.push(
+        printer.paint(Tone::Strong, "section                              passed  failed  undecided   of"),
+    );
+    for section in Section::ALL {
+        let score = report.score.sections.get(&section.letter()).copied().unwrap_or_default();
+        lines.push(row(&format!("{section} {}", section.title()), score, printer));
+    }
+    lines.push(row("all", report.score.all, printer));
+    if !report.goldens.is_empty() {
+        let passed = report.goldens.iter().filter(|outcome| outcome.verdict == Verdict::Pass).count();
+        lines.push(format!("golden tensors: {passed} of {} within tolerance", report.goldens.len()));
+    }
+    lines.push(String::new());
+    for outcome in report.failures() {
+        lines.push(printer.paint(Tone::Bad, &format!("failed: {}", outcome.case)));
+        let said = match &outcome.verdict {
+            Verdict::Pass => String::new(),
+            Verdict::Fail { diagnosis } => diagnosis.clone(),
+            Verdict::Undecided(undecided) => undecided.to_string(),
+        };
+        lines.extend(said.lines().map(|line| format!("  {line}")));
+        lines.push(format!("  again: {}", outcome.evidence.rerun));
+    }
+    for problem in &report.problems {
+        lines.push(printer.paint(Tone::Bad, &format!("the run contradicts itself: {problem}")));
+    }
+    lines.push(verdict(report, printer));
+    lines.join("\n")
+}
+
+fn row(name: &str, score: crate::checklist::SectionScore, printer: &Printer) -> String {
+    let cell = |value: u32, width: usize, tone: Tone| {
+        let text = format!("{value:>width$}");
+        if value == 0 { printer.paint(Tone::Faint, &text) } else { printer.paint(tone, &text) }
+    };
+    format!(
+        "{name:<36} {}  {}  {}  {:>3}",
+        cell(score.passed, 6, Tone::Good),
+        cell(score.failed, 6, Tone::Bad),
+        cell(score.undecided, 9, Tone::Unsure),
+        score.total()
+    )
+}
+
+fn verdict(report: &Report, printer: &Printer) -> String {
+    let (tone, word) = match report.verdict {
+        RunVerdict::Pass => (Tone::Good, "PASS"),
+        RunVerdict::Incomplete => (Tone::Unsure, "NOTHING FAILED"),
+        RunVerdict::Fail => (Tone::Bad, "FAIL"),
+        RunVerdict::Unbelievable => (Tone::Bad, "THE RUN CANNOT BE BELIEVED"),
+    };
+    let all = report.score.all;
+    format!(
+        "{}: {} of {CHECKLIST_POINTS} points passed, {} failed, {} undecided; model {}, {:.1} s",
+        printer.paint(tone, word),
+        all.passed,
+        all.failed,
+        all.undecided,
+        report.model.name,
+        report.seconds
+    )
+}
