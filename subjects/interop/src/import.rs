@@ -1,0 +1,199 @@
+//! `import`: any source to an `.apr` file, tensor by tensor.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use apr_format::{AprFile, AprWriter, FormatError, Overwrite, Provenance, SourceFile, TensorSpec, atomic};
+use apr_tensor::DType;
+use serde::Serialize;
+
+use crate::architecture::Architecture;
+use crate::convert::write_tensor;
+use crate::error::ImportError;
+use crate::model::{Model, ModelFault, RowOrder, SourceTensor};
+use crate::progress::Progress;
+use crate::source::Source;
+use crate::{gguf, safetensors, tie};
+
+/// How to import.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// Make one matrix of embedding and head, where the source has it twice.
+    pub tie_embeddings: bool,
+    /// Store every tensor so. `None` keeps each as it is stored; when any is quantized, everything becomes f16.
+    pub dtype: Option<DType>,
+    /// What the source is, where it does not say; it must not say anything else.
+    pub arch: Option<String>,
+    /// Whether an output that is already there is replaced.
+    pub overwrite: Overwrite,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self { tie_embeddings: false, dtype: None, arch: None, overwrite: Overwrite::Refuse }
+    }
+}
+
+/// What was imported.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImportSummary {
+    /// Where the model came from.
+    pub source: String,
+    /// `gguf` or `safetensors`.
+    pub original_format: String,
+    /// The network family.
+    pub architecture: String,
+    /// Where it went.
+    pub output: PathBuf,
+    /// Tensors in the output.
+    pub n_tensors: usize,
+    /// Their elements.
+    pub n_parameters: u64,
+    /// Bytes of the files that were read.
+    pub source_bytes: u64,
+    /// Bytes of the output.
+    pub file_size: u64,
+    /// From the call to the file being in place.
+    pub seconds: f64,
+    /// The output's root hash.
+    pub root_hash: String,
+    /// One hash over the names, shapes and hashes of all tensors; equal for equal weights, whatever they came from.
+    pub weights_fingerprint: String,
+    /// What was done beside copying.
+    pub transformations: Vec<String>,
+    /// What was decided on the user's behalf.
+    pub notes: Vec<String>,
+}
+
+/// Imports `source` to `out`. On an error nothing is left behind, and what was at `out` is untouched.
+pub fn import(
+    source: &Source,
+    out: &Path,
+    options: &ImportOptions,
+    progress: &dyn Progress,
+) -> Result<ImportSummary, ImportError> {
+    let start = Instant::now();
+    // Said before hours of download, and again by the writer, whose word counts.
+    if matches!(options.overwrite, Overwrite::Refuse) && out.symlink_metadata().is_ok() {
+        return Err(FormatError::AlreadyExists(out.to_owned()).into());
+    }
+    let (mut model, path) = open(source, options)?;
+    atomic::ensure_distinct(out, model.files.iter().map(|file| file.path()))?;
+    let mut transformations = Vec::new();
+    if options.tie_embeddings {
+        transformations.extend(tie::tie(&mut model)?);
+    }
+    let dtype = options.dtype.or_else(|| default_dtype(&model));
+    transformations.extend(describe_conversions(&model, dtype));
+    for note in &model.notes {
+        progress.note(note);
+    }
+
+    let specs: Vec<TensorSpec> =
+        model.tensors.iter().map(|(name, tensor)| spec(name, tensor, dtype)).collect();
+    let provenance = Provenance {
+        files: hash_sources(&model, progress)?,
+        tool: "apr import".to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        transformations: transformations.clone(),
+        ..Provenance::default()
+    };
+    let mut metadata = std::mem::take(&mut model.metadata);
+    metadata.source = Some(source.describe());
+    metadata.provenance = Some(provenance);
+    let architecture = metadata.architecture.clone().unwrap_or_default();
+    let original_format = metadata.original_format.clone().unwrap_or_default();
+
+    let mut writer = AprWriter::create(out, metadata, specs.clone(), options.overwrite)?;
+    let source_bytes = model.tensors.values().map(|tensor| tensor.size).sum();
+    progress.start(&format!("importing {}", path.display()), Some(source_bytes));
+    for (tensor, spec) in model.tensors.values().zip(&specs) {
+        let mut out = writer.tensor_writer(&spec.name)?;
+        write_tensor(tensor, &model.files[tensor.file], spec.dtype, &mut out, progress)?;
+    }
+    model.files.iter().try_for_each(crate::source_file::SourceFile::check_unchanged)?;
+    let written = writer.finish()?;
+    progress.end();
+    Ok(ImportSummary {
+        source: source.describe(),
+        original_format,
+        architecture,
+        output: written.path.clone(),
+        n_tensors: written.n_tensors,
+        n_parameters: written.n_parameters,
+        source_bytes: model.files.iter().map(crate::source_file::SourceFile::size).sum(),
+        file_size: written.file_size,
+        seconds: start.elapsed().as_secs_f64(),
+        root_hash: written.root_hash,
+        weights_fingerprint: AprFile::open(&written.path)?.weights_fingerprint(),
+        transformations,
+        notes: model.notes,
+    })
+}
+
+/// The model at `source`, and the path that messages name.
+fn open(source: &Source, options: &ImportOptions) -> Result<(Model, PathBuf), ImportError> {
+    let (Source::Gguf(path) | Source::SafetensorsFile(path) | Source::SafetensorsDir(path)) = source;
+    let asked = options.arch.as_deref().map(|name| {
+        Architecture::from_name(name).ok_or_else(|| {
+            ImportError::model(path)(ModelFault::Architecture { found: name.chars().take(64).collect() })
+        })
+    });
+    let asked = asked.transpose()?;
+    let model = match source {
+        Source::Gguf(path) => gguf::open(path, asked)?,
+        Source::SafetensorsFile(path) => safetensors::open_file(path, asked)?,
+        Source::SafetensorsDir(path) => safetensors::open_directory(path, asked)?,
+    };
+    Ok((model, path.clone()))
+}
+
+/// F16 for everything when anything is quantized, and nothing otherwise.
+///
+/// A quantized GGUF keeps norms and biases in F32 beside matrices of a few bits; that is its format's habit, not
+/// precision of the model. One dtype for all makes the file the one that `save_pretrained` of the same weights gives.
+fn default_dtype(model: &Model) -> Option<DType> {
+    let is_quantized = model.tensors.values().any(|tensor| tensor.encoding.dtype().is_none());
+    is_quantized.then_some(DType::F16)
+}
+
+fn spec(name: &str, tensor: &SourceTensor, dtype: Option<DType>) -> TensorSpec {
+    // Without a dtype for all, none is quantized, and each keeps its own.
+    let dtype = dtype.or(tensor.encoding.dtype()).unwrap_or(DType::F16);
+    TensorSpec { name: name.to_owned(), dtype, shape: tensor.shape.clone() }
+}
+
+/// What happens to the values, for the provenance.
+fn describe_conversions(model: &Model, dtype: Option<DType>) -> Vec<String> {
+    let mut done = Vec::new();
+    if let Some(dtype) = dtype {
+        let mut encodings: Vec<&str> = model
+            .tensors
+            .values()
+            .map(|tensor| tensor.encoding.name())
+            .filter(|&encoding| encoding != dtype.name())
+            .collect();
+        encodings.sort_unstable();
+        encodings.dedup();
+        if !encodings.is_empty() {
+            done.push(format!("converted {} to {dtype}, rounding to nearest even", encodings.join(", ")));
+        }
+    }
+    if model.tensors.values().any(|tensor| tensor.rows != RowOrder::AsIs) {
+        done.push("put the halves of query and key heads in the checkpoint's order".to_owned());
+    }
+    done
+}
+
+/// Name, size and SHA-256 of every file tensors come from.
+fn hash_sources(model: &Model, progress: &dyn Progress) -> Result<Vec<SourceFile>, ImportError> {
+    let total = model.files.iter().map(crate::source_file::SourceFile::size).sum();
+    progress.start("hashing the source", Some(total));
+    let files = model.files.iter().map(|file| {
+        let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(SourceFile { name, size: file.size(), sha256: file.sha256(progress)? })
+    });
+    let files = files.collect::<Result<_, ImportError>>()?;
+    progress.end();
+    Ok(files)
+}
