@@ -1,9 +1,12 @@
 //! Hashes: BLAKE3 of tensors, the root hash over everything before them, and both with CRC32 in one pass over a file.
 
+use apr_tensor::DType;
 use rayon::prelude::*;
 
 use crate::header::HEADER_SIZE;
 use crate::metadata::Slots;
+use crate::source::ReadAt;
+use crate::stats::{Accumulator, TensorStats};
 
 /// Hex digits of a BLAKE3 hash.
 pub const HASH_DIGITS: usize = 64;
@@ -71,7 +74,7 @@ const CHUNK: usize = 256 << 10;
 
 /// Reads `size` bytes from `offset` on, a chunk at a time.
 pub(crate) fn for_each_chunk(
-    source: &dyn crate::source::ReadAt,
+    source: &dyn ReadAt,
     offset: u64,
     size: u64,
     mut visit: impl FnMut(&[u8]),
@@ -87,28 +90,79 @@ pub(crate) fn for_each_chunk(
     Ok(())
 }
 
+/// Bytes to be read, and what of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    /// Statistics are gathered of elements of this type.
+    pub(crate) statistics: Option<DType>,
+}
+
 /// What one pass over a run of bytes yields.
+#[derive(Clone, Debug)]
 pub(crate) struct Digest {
     /// BLAKE3 in hex.
     pub(crate) blake3: String,
     /// CRC32, to be combined.
     pub(crate) checksum: Checksum,
+    /// Statistics, when they were asked for.
+    pub(crate) stats: Option<TensorStats>,
 }
 
-/// Digests of the runs `(offset, size)`, computed in parallel, each byte read once.
-pub(crate) fn digests(
-    source: &dyn crate::source::ReadAt,
-    runs: &[(u64, u64)],
-) -> std::io::Result<Vec<Digest>> {
+/// Digests of `runs`, computed in parallel, each byte read once.
+pub(crate) fn digests(source: &dyn ReadAt, runs: &[Run]) -> std::io::Result<Vec<Digest>> {
     runs.par_iter()
-        .map(|&(offset, size)| {
+        .map(|run| {
             let mut hasher = blake3::Hasher::new();
             let mut checksum = Checksum::new();
-            for_each_chunk(source, offset, size, |chunk| {
+            let mut accumulator = run.statistics.map(Accumulator::new);
+            for_each_chunk(source, run.offset, run.size, |chunk| {
                 hasher.update(chunk);
                 checksum.update(chunk);
+                if let Some(accumulator) = &mut accumulator {
+                    accumulator.update(chunk);
+                }
             })?;
-            Ok(Digest { blake3: hasher.finalize().to_hex().to_string(), checksum })
+            let stats = accumulator.map(|accumulator| accumulator.finish());
+            Ok(Digest { blake3: hasher.finalize().to_hex().to_string(), checksum, stats })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_hash_ignores_the_sealing_digits_and_nothing_else() {
+        let head: Vec<u8> = (0..500_u32).map(|i| i as u8).collect();
+        let slots = Slots { root_hash: Some(300..364), signature: Some(50..242) };
+        let root_hash = root(&head, &slots);
+        for position in 0..head.len() {
+            let mut changed = head.clone();
+            changed[position] ^= 1;
+            let sealed = (64 + 300..64 + 364).contains(&position) || (64 + 50..64 + 242).contains(&position);
+            assert_eq!(root(&changed, &slots) == root_hash, sealed, "{position}");
+        }
+    }
+
+    #[test]
+    fn appended_checksums_are_those_of_the_whole() {
+        let bytes: Vec<u8> = (0..10_000_u32).map(|i| (i * i) as u8).collect();
+        for cut in [0, 1, 63, 64, 9_999, 10_000] {
+            let (mut first, mut second) = (Checksum::new(), Checksum::new());
+            first.update(&bytes[..cut]);
+            second.update(&bytes[cut..]);
+            first.append(&second);
+            assert_eq!(first.finish(), crc32fast::hash(&bytes));
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_shorter_than_a_run_is_an_error() {
+        let source = bytes::Bytes::from(vec![0; 1000]);
+        let run = Run { offset: 500, size: 501, statistics: None };
+        assert_eq!(digests(&source, &[run]).unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    }
 }

@@ -8,6 +8,7 @@
 //! too and remembers it. [`AprWriter`] writes one tensor at a time into an [`atomic::AtomicFile`].
 #![deny(unsafe_code)]
 
+mod architecture;
 pub mod atomic;
 mod directories;
 mod error;
@@ -20,10 +21,13 @@ mod layout;
 mod mapping;
 mod metadata;
 mod plan;
+pub mod quality;
 mod reader;
 pub mod sign;
 mod source;
+mod stats;
 mod tokenizer;
+pub mod validate;
 mod verified;
 mod writer;
 
@@ -34,7 +38,10 @@ pub use index::IndexEntry;
 pub use keys::{PublicKey, SecretKey, TrustedKeys};
 pub use layout::Layout;
 pub use metadata::{Metadata, ModelConfig, Provenance, SourceFile};
+pub use quality::Quality;
 pub use reader::AprFile;
 pub use sign::SignatureVerdict;
+pub use stats::TensorStats;
 pub use tokenizer::EmbeddedTokenizer;
+pub use validate::{ValidateOptions, Validation, validate};
 pub use writer::{AprWriter, TensorSpec, TensorWriter, Written};

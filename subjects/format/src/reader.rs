@@ -214,9 +214,12 @@ impl AprFile {
 
     /// Reads the whole file once and checks tensor hashes, padding and CRC32.
     pub fn verify(&self) -> Result<(), FormatError> {
-        let faults = verified::data_faults(self.source(), &self.inner.layout, self.file_size())
-            .map_err(FormatError::io("read", self.path()))?;
-        match faults.into_iter().next() {
+        let Layout { header, metadata, entries, .. } = &self.inner.layout;
+        let hashes = &metadata.tensor_hashes;
+        let data =
+            verified::read_data(self.source(), header.data_offset, entries, hashes, self.file_size(), false)
+                .map_err(FormatError::io("read", self.path()))?;
+        match data.faults.into_iter().next() {
             Some(fault) => Err(FormatError::malformed(self.path())(fault)),
             None => Ok(()),
         }

@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::atomic::{self, Overwrite};
 use crate::error::{Fault, FormatError};
 use crate::keys::{PublicKey, SecretKey, TrustedKeys};
@@ -14,7 +16,8 @@ use crate::reader::AprFile;
 use crate::writer::{AprWriter, TensorSpec, Written};
 
 /// What the signature of a file is worth.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum SignatureVerdict {
     /// There is none.
     Unsigned,

@@ -1,59 +1,95 @@
 //! Checking all tensor data of a file, and remembering in the user's cache directory that it was done.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fs, io};
 
 use crate::error::Fault;
-use crate::hash::{self, Checksum};
+use crate::hash::{self, Checksum, Run};
 use crate::header::FOOTER_SIZE;
-use crate::layout::Layout;
+use crate::index::IndexEntry;
 use crate::reader::AprFile;
 use crate::source::{ReadAt, Stamp};
+use crate::stats::TensorStats;
 
 /// A file written to less than this ago may be written to again without its times changing, so it is not remembered.
 const SETTLED: Duration = Duration::from_millis(100);
 
-/// What is wrong with the tensor data, the padding between tensors and the CRC32, in one pass over the file.
-pub(crate) fn data_faults(
+/// What one pass over the tensor data of a file found.
+#[derive(Debug)]
+pub(crate) struct DataPass {
+    /// What is wrong with tensors, the padding between them and the CRC32.
+    pub(crate) faults: Vec<Fault>,
+    /// One for each entry of the index, when statistics were asked for.
+    pub(crate) stats: Vec<TensorStats>,
+}
+
+/// Reads the whole file once and judges what [`Layout::parse`] did not.
+///
+/// `entries` must lie in the file without overlapping.
+pub(crate) fn read_data(
     source: &dyn ReadAt,
-    layout: &Layout,
+    data_offset: u64,
+    entries: &[IndexEntry],
+    tensor_hashes: &BTreeMap<String, String>,
     file_size: u64,
-) -> std::io::Result<Vec<Fault>> {
-    let mut faults = Vec::new();
-    let data_offset = layout.header.data_offset;
-    let mut entries: Vec<_> = layout.entries.iter().collect();
-    entries.sort_by_key(|entry| (entry.offset, entry.size));
-    let mut runs = vec![(0, data_offset)];
-    runs.extend(entries.iter().map(|entry| (data_offset + entry.offset, entry.size)));
+    with_statistics: bool,
+) -> io::Result<DataPass> {
+    let mut runs = vec![Run { offset: 0, size: data_offset, statistics: None }];
+    runs.extend(entries.iter().map(|entry| Run {
+        offset: data_offset + entry.offset,
+        size: entry.size,
+        statistics: with_statistics.then_some(entry.dtype),
+    }));
     let digests = hash::digests(source, &runs)?;
 
-    let mut checksum = Checksum::new();
-    let mut position = 0;
-    for (&(offset, size), digest) in runs.iter().zip(&digests) {
-        append_padding(source, position..offset, &mut checksum, &mut faults)?;
-        checksum.append(&digest.checksum);
-        position = offset + size;
-    }
-    append_padding(source, position..file_size - FOOTER_SIZE, &mut checksum, &mut faults)?;
+    let mut faults = Vec::new();
     for (entry, digest) in entries.iter().zip(&digests[1..]) {
-        match layout.metadata.tensor_hashes.get(&entry.name) {
-            Some(stored) if *stored != digest.blake3 => faults.push(Fault::TensorHash {
-                name: entry.name.clone(),
-                stored: stored.clone(),
-                computed: digest.blake3.clone(),
-            }),
-            _ => {}
+        if let Some(stored) = tensor_hashes.get(&entry.name).filter(|&stored| *stored != digest.blake3) {
+            let (name, stored, computed) = (entry.name.clone(), stored.clone(), digest.blake3.clone());
+            faults.push(Fault::TensorHash { name, stored, computed });
         }
     }
+    let mut in_file_order: Vec<_> = runs.iter().zip(&digests).collect();
+    in_file_order.sort_by_key(|(run, _)| (run.offset, run.size));
+    let mut checksum = Checksum::new();
+    let mut position = 0;
+    for (run, digest) in in_file_order {
+        append_padding(source, position..run.offset, &mut checksum, &mut faults)?;
+        checksum.append(&digest.checksum);
+        position = run.offset + run.size;
+    }
+    append_padding(source, position..file_size - FOOTER_SIZE, &mut checksum, &mut faults)?;
+    faults.extend(checksum_fault(source, &checksum, file_size)?);
+    let stats = digests[1..].iter().filter_map(|digest| digest.stats).collect();
+    Ok(DataPass { faults, stats })
+}
+
+/// Judges the CRC32 of a file whose structure is not known.
+pub(crate) fn read_unstructured(source: &dyn ReadAt, file_size: u64) -> io::Result<Option<Fault>> {
+    let end = file_size.saturating_sub(FOOTER_SIZE);
+    let starts = (0..end).step_by(UNSTRUCTURED_RUN as usize);
+    let runs: Vec<Run> = starts
+        .map(|offset| Run { offset, size: (end - offset).min(UNSTRUCTURED_RUN), statistics: None })
+        .collect();
+    let mut checksum = Checksum::new();
+    for digest in hash::digests(source, &runs)? {
+        checksum.append(&digest.checksum);
+    }
+    checksum_fault(source, &checksum, file_size)
+}
+
+/// Bytes that one thread reads at a time when there are no tensors to go by.
+const UNSTRUCTURED_RUN: u64 = 16 << 20;
+
+/// Compares the CRC32 at the end of the file with the one of everything before it.
+fn checksum_fault(source: &dyn ReadAt, checksum: &Checksum, file_size: u64) -> io::Result<Option<Fault>> {
     let mut footer = [0; FOOTER_SIZE as usize];
-    source.read_exact_at(&mut footer, file_size - FOOTER_SIZE)?;
+    source.read_exact_at(&mut footer, file_size.saturating_sub(FOOTER_SIZE))?;
     let stored = u32::from_le_bytes(footer);
     let computed = checksum.finish();
-    if stored != computed {
-        faults.push(Fault::TrailingChecksum { stored, computed });
-    }
-    Ok(faults)
+    Ok((stored != computed).then_some(Fault::TrailingChecksum { stored, computed }))
 }
 
 /// Appends the bytes of `range` to `checksum`; they must be zero. Ranges of an opened file are shorter than 64 bytes.
@@ -62,7 +98,7 @@ fn append_padding(
     range: std::ops::Range<u64>,
     checksum: &mut Checksum,
     faults: &mut Vec<Fault>,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let mut offset = range.start;
     hash::for_each_chunk(source, range.start, range.end.saturating_sub(range.start), |bytes| {
         checksum.update(bytes);
@@ -78,7 +114,7 @@ fn append_padding(
 /// write there can as well replace this program.
 pub(crate) struct Memory {
     marker: PathBuf,
-    text: String,
+    text: Vec<u8>,
     settled: bool,
 }
 
@@ -86,14 +122,15 @@ impl Memory {
     /// The place for `file`, or `None` when the user has no cache directory.
     pub(crate) fn new(file: &AprFile, stamp: &Stamp) -> Option<Self> {
         let canonical = file.path().canonicalize().ok()?;
-        let text = format!(
-            "probador verified 1\npath {canonical:?}\nsize {}\nmtime_ns {}\nctime_ns {}\nroot {}\n",
-            stamp.size,
-            stamp.mtime_ns,
-            stamp.ctime_ns,
-            file.root_hash()
+        // The path's bytes, not its text: names that are not UTF-8 must not be confused.
+        let mut text = b"probador verified 1\npath ".to_vec();
+        text.extend_from_slice(canonical.as_os_str().as_encoded_bytes());
+        let Stamp { size, mtime_ns, ctime_ns } = stamp;
+        let root = file.root_hash();
+        text.extend_from_slice(
+            format!("\nsize {size}\nmtime_ns {mtime_ns}\nctime_ns {ctime_ns}\nroot {root}\n").as_bytes(),
         );
-        let marker = cache_directory()?.join("verified").join(hash::hex(text.as_bytes()));
+        let marker = cache_directory()?.join("verified").join(hash::hex(&text));
         let changed = stamp.mtime_ns.max(stamp.ctime_ns);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as i128);
         Some(Self { marker, text, settled: now - changed >= SETTLED.as_nanos() as i128 })
@@ -101,7 +138,7 @@ impl Memory {
 
     /// Whether the file was checked before.
     pub(crate) fn recalls(&self) -> bool {
-        self.settled && fs::read(&self.marker).is_ok_and(|found| found == self.text.as_bytes())
+        self.settled && fs::read(&self.marker).is_ok_and(|found| found == self.text)
     }
 
     /// Notes that the file was checked. A cache that cannot be written is no error: it is checked again next time.

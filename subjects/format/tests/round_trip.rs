@@ -1,4 +1,5 @@
 //! What is written comes back: values, order, hashes; and the same input gives the same bytes.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{Cursor, Write};
 use std::path::Path;
