@@ -2,6 +2,10 @@
 //!
 //! A decode step has some two hundred phases of 10 to 500 microseconds. Waking a parked thread costs more than the
 //! shortest of them, so workers poll for a bounded while before they park (spin barrier 0.16 us, parking 15 us).
+//!
+//! A phase never waits for a worker that did not come: parts are claimed one by one, the caller claims them too, and a
+//! phase whose parts are all claimed is closed. On a machine with fewer free processors than threads, the caller does
+//! the work itself instead of waiting for a time slice of somebody else's.
 
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -26,19 +30,17 @@ pub struct Team {
 /// A task as the workers see it.
 #[derive(Clone, Copy)]
 struct Task {
-    /// The closure, its lifetime erased; valid while `pending` workers are not done.
-    run: *const (dyn Fn(usize) + Sync),
+    /// The closure, its lifetime erased; valid while the task is open or a worker is inside.
+    run: &'static (dyn Fn(usize) + Sync),
     n_parts: usize,
 }
 
 struct Shared {
-    /// Counts tasks; a worker that sees a new number has a task.
-    epoch: AtomicUsize,
+    /// [`INSIDE`] bits: workers inside the task; [`OPEN`]: whether more may enter; above: the task's number.
+    state: AtomicUsize,
     task: UnsafeCell<Option<Task>>,
     /// The next part nobody has claimed.
     next_part: AtomicUsize,
-    /// Workers that have not finished the task.
-    pending: AtomicUsize,
     /// One flag a worker: parked, or about to be.
     asleep: Vec<AtomicBool>,
     stop: AtomicBool,
@@ -46,21 +48,25 @@ struct Shared {
     panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
 }
 
-// SAFETY: `task` is written only by the thread that holds `turn`, while `pending` is zero; workers read it after they
-// acquired the `epoch` stored after it. The closure behind it is `Sync`.
+/// Counts the workers inside a task.
+const INSIDE: usize = 0xffff;
+/// Set while workers may enter the task.
+const OPEN: usize = 0x1_0000;
+/// Added for each task.
+const NUMBER: usize = 0x2_0000;
+
+// SAFETY: `task` is written only by the thread that holds `turn`, while the state is closed and no worker is inside;
+// a worker reads it only after it entered an open state stored after it. The closure behind it is `Sync`.
 unsafe impl Sync for Shared {}
-// SAFETY: as above; nothing in it belongs to a thread.
-unsafe impl Send for Shared {}
 
 impl Team {
     /// A team of `n_threads` (1 to 64, clamped), the caller included.
     pub fn new(n_threads: usize) -> Self {
         let n_workers = n_threads.clamp(1, MAX_THREADS) - 1;
         let shared = Arc::new(Shared {
-            epoch: AtomicUsize::new(0),
+            state: AtomicUsize::new(0),
             task: UnsafeCell::new(None),
             next_part: AtomicUsize::new(0),
-            pending: AtomicUsize::new(0),
             asleep: (0..n_workers).map(|_| AtomicBool::new(false)).collect(),
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
@@ -94,31 +100,33 @@ impl Team {
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes. This function does not return, nor unwind, before `pending` is zero, so
-        // no worker uses the closure after it is gone.
+        // SAFETY: only the lifetime changes. This function does not return, nor unwind, before the task is closed and
+        // no worker is inside, so no worker uses the closure after it is gone.
         let run =
             unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(part) };
-        // SAFETY: this thread holds `turn` and `pending` is zero: no worker reads `task`.
+        // SAFETY: this thread holds `turn`, and the last task was closed and left: no worker reads `task`.
         unsafe { *shared.task.get() = Some(Task { run, n_parts }) };
         shared.next_part.store(0, Ordering::Relaxed);
-        shared.pending.store(self.workers.len(), Ordering::Relaxed);
-        // SeqCst pairs with a worker that raises its flag and then looks at the epoch once more: one of the two sees
+        // SeqCst pairs with a worker that raises its flag and then looks at the state once more: one of the two sees
         // the other's store.
-        shared.epoch.fetch_add(1, Ordering::SeqCst);
+        let number = (shared.state.load(Ordering::Relaxed) & !(OPEN | INSIDE)).wrapping_add(NUMBER);
+        shared.state.store(number | OPEN, Ordering::SeqCst);
         for ((thread, _), asleep) in self.workers.iter().zip(&shared.asleep) {
-            if asleep.swap(false, Ordering::SeqCst) {
+            if asleep.load(Ordering::SeqCst) && asleep.swap(false, Ordering::SeqCst) {
                 thread.unpark();
             }
         }
         shared.claim_parts(part, n_parts);
+        let mut inside = shared.state.fetch_and(!OPEN, Ordering::AcqRel) & INSIDE;
         let mut n_spins = 0;
-        while shared.pending.load(Ordering::Acquire) > 0 {
+        while inside > 0 {
             n_spins += 1;
             if n_spins < SPINS {
                 std::hint::spin_loop();
             } else {
                 thread::yield_now();
             }
+            inside = shared.state.load(Ordering::Acquire) & INSIDE;
         }
         let panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = panic {
@@ -130,7 +138,6 @@ impl Team {
 impl Drop for Team {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
         for (thread, handle) in self.workers.drain(..) {
             thread.unpark();
             // A worker catches the panics of its parts; it has none of its own to report.
@@ -158,37 +165,49 @@ impl Shared {
 
     /// A worker's life.
     fn work(&self, worker: usize) {
-        let mut seen = 0;
-        loop {
-            seen = self.wait_for_task(worker, seen);
-            if self.stop.load(Ordering::SeqCst) {
-                return;
+        let mut number = 0;
+        while let Some(next) = self.wait_for_task(worker, number) {
+            number = next;
+            if !self.enter(number) {
+                continue;
             }
-            // SAFETY: the new epoch was acquired after the caller stored the task, and the caller does not store
-            // another before `pending` is zero.
+            // SAFETY: the worker is inside an open task, so its closure and `task` stay as they are until it leaves.
             if let Some(task) = unsafe { *self.task.get() } {
-                // SAFETY: the caller keeps the closure alive until `pending` is zero.
-                self.claim_parts(unsafe { &*task.run }, task.n_parts);
+                self.claim_parts(task.run, task.n_parts);
             }
-            self.pending.fetch_sub(1, Ordering::Release);
+            self.state.fetch_sub(1, Ordering::Release);
         }
     }
 
-    /// Waits until the epoch is not `seen` any more and returns it.
-    fn wait_for_task(&self, worker: usize, seen: usize) -> usize {
+    /// Enters the task `number`, unless it was closed meanwhile.
+    fn enter(&self, number: usize) -> bool {
+        let mut state = self.state.load(Ordering::Relaxed);
+        while state & !INSIDE == number | OPEN {
+            match self.state.compare_exchange_weak(state, state + 1, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(found) => state = found,
+            }
+        }
+        false
+    }
+
+    /// Waits for a task other than `seen` and returns its number; `None` when the team is dismissed.
+    fn wait_for_task(&self, worker: usize, seen: usize) -> Option<usize> {
+        let number = |state: usize| state & !(OPEN | INSIDE);
         for _ in 0..SPINS {
-            let epoch = self.epoch.load(Ordering::Acquire);
-            if epoch != seen {
-                return epoch;
+            let state = self.state.load(Ordering::Acquire);
+            if number(state) != seen {
+                return Some(number(state));
             }
             std::hint::spin_loop();
         }
         loop {
             self.asleep[worker].store(true, Ordering::SeqCst);
-            let epoch = self.epoch.load(Ordering::SeqCst);
-            if epoch != seen {
+            let state = self.state.load(Ordering::SeqCst);
+            let is_new = number(state) != seen;
+            if is_new || self.stop.load(Ordering::SeqCst) {
                 self.asleep[worker].store(false, Ordering::SeqCst);
-                return epoch;
+                return is_new.then(|| number(state));
             }
             thread::park();
         }

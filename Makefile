@@ -1,0 +1,32 @@
+# One-line targets; every CI job is one of them. `make probador` sets up and runs the main job on the embedded model.
+.PHONY: probador probador-golden probador-report test lint fmt model gate bench deny
+
+probador: ## verify the embedded model against the whole checklist
+	cargo build --release --package apr-cli --package probador --quiet && cargo probador full
+
+probador-golden: ## compare every golden tensor with what the stack computes
+	cargo probador golden verify
+
+probador-report: ## rebuild the report of the last run
+	cargo probador report
+
+test: ## run all tests
+	cargo test --release --workspace
+
+lint: ## formatting, clippy, the project's own lints
+	cargo fmt --all --check && cargo clippy --release --workspace --all-targets -- --deny warnings && cargo probador lint
+
+deny: ## licences, advisories and sources of every dependency
+	cargo deny check
+
+fmt: ## format the code
+	cargo fmt --all
+
+model: ## fetch, verify and import the release model into the cache
+	sh scripts/make_model.sh
+
+gate: ## decide on a release: the whole checklist on the release model
+	cargo build --release --package apr-cli --package probador --quiet && cargo probador gate --model release
+
+bench: ## time the kernels
+	cargo bench --package apr-tensor
