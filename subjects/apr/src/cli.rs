@@ -39,9 +39,18 @@ pub(crate) enum ColorWhen {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Import(commands::import::Args),
+    Inspect(commands::inspect::Args),
+    Validate(commands::validate::Args),
+    Tensors(commands::tensors::Args),
+    Tokenize(commands::tokenize::Args),
+    Chat(commands::chat::Args),
+    Trace(commands::trace::Args),
     Diff(commands::diff::Args),
     TestModel(commands::test_model::Args),
     Probador(commands::probador::Args),
+    Keygen(commands::keygen::Args),
+    Sign(commands::sign::Args),
     Completions(commands::completions::Args),
     #[command(hide = true)]
     Man(commands::man::Args),

@@ -1,15 +1,20 @@
 //! `apr`: parse the command line, run one command, turn its outcome into an exit code.
 #![forbid(unsafe_code)]
 
+mod chat;
 mod cli;
 mod commands;
 mod exit;
+mod interrupt;
+mod memory;
+mod model;
 mod printer;
+mod progress;
 mod text;
+mod trace;
 
 use std::process::ExitCode;
 
-use exit::ExitStatus;
 use printer::Printer;
 
 fn main() -> ExitCode {

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::cli::ColorWhen;
 use crate::exit::ExitStatus;
+use crate::interrupt::Interrupted;
 use crate::text;
 
 /// Everything `apr` writes to its standard streams.
@@ -48,6 +49,42 @@ impl Role {
     }
 }
 
+/// Colours pieces of a line, or leaves them alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Paint {
+    color: bool,
+}
+
+impl Paint {
+    /// `text` in the colours of `role`.
+    pub(crate) fn paint(self, role: Role, text: &str) -> String {
+        if self.color {
+            let style = role.style();
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// A handle to standard error for work that runs beside others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Talker {
+    is_terminal: bool,
+}
+
+impl Talker {
+    /// Whether a person may watch.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.is_terminal
+    }
+
+    /// A line of talk.
+    pub(crate) fn line(self, line: impl fmt::Display) {
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
 impl Printer {
     pub(crate) fn new(color: ColorWhen) -> Self {
         let stdout_is_terminal = io::stdout().is_terminal();
@@ -69,9 +106,9 @@ impl Printer {
         self.stdout_is_terminal
     }
 
-    /// The style for `role` on standard output: plain where there is to be no colour.
-    pub(crate) fn style(&self, role: Role) -> Style {
-        if self.stdout_color { role.style() } else { Style::new() }
+    /// Colours for standard output.
+    pub(crate) fn paint(&self) -> Paint {
+        Paint { color: self.stdout_color }
     }
 
     /// Data, as it is.
@@ -90,6 +127,12 @@ impl Printer {
         Ok(writeln!(self.stdout)?)
     }
 
+    /// A value as JSON on one line: for long lists of numbers.
+    pub(crate) fn json_line(&mut self, value: &impl Serialize) -> Result<(), StdoutError> {
+        serde_json::to_writer(&mut self.stdout, value).map_err(io::Error::from)?;
+        Ok(writeln!(self.stdout)?)
+    }
+
     /// Hands over what is still buffered.
     pub(crate) fn flush(&mut self) -> Result<(), StdoutError> {
         Ok(self.stdout.flush()?)
@@ -102,10 +145,24 @@ impl Printer {
         let _ = writeln!(io::stderr(), "{line}");
     }
 
+    /// A handle for talk from elsewhere, while this printer has nothing to say.
+    pub(crate) fn talker(&mut self) -> Talker {
+        let _ = self.stdout.flush();
+        Talker { is_terminal: io::stderr().is_terminal() }
+    }
+
+    /// A piece of a line for the person at the terminal; nothing when there is none.
+    pub(crate) fn label(&mut self, text: &str) {
+        let _ = self.stdout.flush();
+        if io::stderr().is_terminal() {
+            let _ = write!(io::stderr(), "{}", self.talk_paint().paint(Role::Label, text));
+        }
+    }
+
     /// A line of talk that says what was decided or may be missing.
     pub(crate) fn warn(&mut self, line: impl fmt::Display) {
-        let style = self.stderr_style(Role::Warning);
-        self.talk(format_args!("{style}warning:{style:#} {line}"));
+        let warning = self.talk_paint().paint(Role::Warning, "warning:");
+        self.talk(format_args!("{warning} {line}"));
     }
 
     /// Prints what clap has to say: help and version are data, mistakes are talk.
@@ -127,16 +184,20 @@ impl Printer {
             return ExitStatus::Success;
         }
         let (message, hints) = chain(error);
-        let (error, hint) = (self.stderr_style(Role::Error), self.stderr_style(Role::Hint));
-        self.talk(format_args!("{error}error:{error:#} {message}"));
-        for text in hints {
-            self.talk(format_args!("{hint}hint:{hint:#} {text}"));
+        let paint = self.talk_paint();
+        self.talk(format_args!("{} {message}", paint.paint(Role::Error, "error:")));
+        for hint in hints {
+            self.talk(format_args!("{} {hint}", paint.paint(Role::Hint, "hint:")));
         }
-        ExitStatus::Failure
+        if error.chain().any(|cause| cause.is::<Interrupted>()) {
+            ExitStatus::Interrupted
+        } else {
+            ExitStatus::Failure
+        }
     }
 
-    fn stderr_style(&self, role: Role) -> Style {
-        if self.stderr_color { role.style() } else { Style::new() }
+    fn talk_paint(&self) -> Paint {
+        Paint { color: self.stderr_color }
     }
 }
 

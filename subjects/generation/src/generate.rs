@@ -122,8 +122,22 @@ pub fn generate(
     params: &GenerationParams,
     observer: &mut dyn Observer,
 ) -> Result<Generation, GenerationError> {
+    generate_after(0, model, tokenizer, prompt, params, observer)
+}
+
+/// [`generate`] over a cache that holds the first `n_kept` tokens of `prompt` already, as after the last turn of a
+/// conversation: only the rest is evaluated, at least one token, and the reply is the same.
+pub fn generate_after(
+    n_kept: usize,
+    model: &mut dyn CausalLm,
+    tokenizer: &Tokenizer,
+    prompt: &[TokenId],
+    params: &GenerationParams,
+    observer: &mut dyn Observer,
+) -> Result<Generation, GenerationError> {
     let mut sampler = Sampler::new(params.sampling.clone())?;
-    model.reset();
+    let n_kept = n_kept.min(model.position()).min(prompt.len().saturating_sub(1));
+    model.truncate(n_kept);
     let context_length = model.context_length();
     let room = context_length.saturating_sub(prompt.len());
     let max_tokens = params.max_tokens.unwrap_or(room);
@@ -139,7 +153,7 @@ pub fn generate(
         log_probability: 0.0,
         n_chosen: 0,
     };
-    let Some(mut logits) = prefill(model, prompt, observer)? else {
+    let Some(mut logits) = prefill(model, &prompt[n_kept..], observer)? else {
         reply.finish = FinishReason::Cancelled;
         return Ok(reply);
     };

@@ -9,7 +9,9 @@ mod sampler;
 mod stop;
 
 pub use distribution::{Candidate, log_probability, log_sum_exp, top_candidates};
-pub use generate::{FinishReason, Generation, GenerationError, GenerationParams, Observer, Step, generate};
+pub use generate::{
+    FinishReason, Generation, GenerationError, GenerationParams, Observer, Step, generate, generate_after,
+};
 pub use model::{CausalLm, LogitRows, Logits, ModelError};
 pub use probe::{Probe, Recorder, Site, TensorKey, Trace, UnknownTensorKey};
 pub use sampler::{NotANumber, Sampler, SamplingParamError, SamplingParams};

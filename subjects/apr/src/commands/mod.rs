@@ -1,10 +1,19 @@
 //! One file per verb: its arguments, a pure `plan` of what was asked, and a thin `run`.
 
+pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod diff;
+pub(crate) mod import;
+pub(crate) mod inspect;
+pub(crate) mod keygen;
 pub(crate) mod man;
 pub(crate) mod probador;
+pub(crate) mod sign;
+pub(crate) mod tensors;
 pub(crate) mod test_model;
+pub(crate) mod tokenize;
+pub(crate) mod trace;
+pub(crate) mod validate;
 
 use anyhow::Result;
 
@@ -16,6 +25,15 @@ use crate::printer::Printer;
 pub(crate) fn run(cli: Cli, printer: &mut Printer) -> Result<ExitStatus> {
     let color = cli.color;
     match cli.command {
+        Command::Import(args) => import::run(&import::plan(args), printer),
+        Command::Validate(args) => validate::run(&args, printer),
+        Command::Inspect(args) => inspect::run(&args, printer),
+        Command::Tensors(args) => tensors::run(&args, printer),
+        Command::Tokenize(args) => tokenize::run(&tokenize::plan(args), printer),
+        Command::Chat(args) => chat::run(chat::plan(args), printer),
+        Command::Trace(args) => trace::run(trace::plan(args), printer),
+        Command::Keygen(args) => keygen::run(&args, printer),
+        Command::Sign(args) => sign::run(&args, printer),
         Command::Diff(args) => probador::run(&diff::plan(args), color, printer),
         Command::TestModel(args) => probador::run(&test_model::plan(args), color, printer),
         Command::Probador(args) => probador::run(&probador::plan(args), color, printer),

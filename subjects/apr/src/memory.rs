@@ -1,0 +1,43 @@
+//! How much memory this process holds, as the operating system reports it.
+
+/// Resident set size in bytes (`VmRSS`); `None` where the system does not say.
+#[cfg(target_os = "linux")]
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = procfs::process::Process::myself().ok()?.status().ok()?;
+    // The kernel's kB are 1024 bytes.
+    Some(status.vmrss? * 1024)
+}
+
+/// Resident set size in bytes; `None` where the system does not say.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn resident_bytes() -> Option<u64> {
+    None
+}
+
+/// Memory that could be had without swapping, in bytes; `None` where the system does not say.
+#[cfg(target_os = "linux")]
+pub(crate) fn available_bytes() -> Option<u64> {
+    use procfs::Current as _;
+    procfs::Meminfo::current().ok()?.mem_available
+}
+
+/// Memory that could be had without swapping, in bytes; `None` where the system does not say.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn available_bytes() -> Option<u64> {
+    None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn touched_memory_shows_up() {
+        let before = resident_bytes().unwrap();
+        let block = vec![1_u8; 64 << 20];
+        let after = resident_bytes().unwrap();
+        assert_eq!(block.iter().map(|&byte| usize::from(byte)).sum::<usize>(), 64 << 20);
+        // Other tests run beside this one; half of the block is far above their noise.
+        assert!(after > before + (32 << 20), "{before} bytes before, {after} after");
+    }
+}

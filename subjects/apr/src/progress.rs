@@ -1,0 +1,87 @@
+//! Progress of an import: a bar on a terminal, a line for each piece of work elsewhere.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use apr_interop::Progress;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::interrupt::Interrupt;
+use crate::printer::Talker;
+use crate::text;
+
+/// Shows progress, and passes on the wish to stop.
+pub(crate) struct Bar {
+    interrupt: Interrupt,
+    talker: Talker,
+    current: Mutex<Option<ProgressBar>>,
+}
+
+impl Bar {
+    pub(crate) fn new(interrupt: Interrupt, talker: Talker) -> Self {
+        Self { interrupt, talker, current: Mutex::new(None) }
+    }
+
+    /// Takes the bar off the terminal.
+    pub(crate) fn clear(&self) {
+        self.replace(None);
+    }
+
+    fn replace(&self, bar: Option<ProgressBar>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = std::mem::replace(&mut *current, bar) {
+            old.finish_and_clear();
+        }
+    }
+
+    fn with(&self, act: impl FnOnce(&ProgressBar)) {
+        if let Some(bar) = &*self.current.lock().unwrap_or_else(PoisonError::into_inner) {
+            act(bar);
+        }
+    }
+}
+
+impl Progress for Bar {
+    fn start(&self, what: &str, total_bytes: Option<u64>) {
+        let what = text::printable(what).into_owned();
+        if !self.talker.is_terminal() {
+            let size = total_bytes.map(|bytes| format!(" ({})", text::bytes(bytes))).unwrap_or_default();
+            self.talker.line(format_args!("{what}{size}"));
+            return;
+        }
+        let (bar, template) = match total_bytes {
+            Some(bytes) => (
+                ProgressBar::new(bytes),
+                "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}",
+            ),
+            None => (ProgressBar::new_spinner(), "{spinner} {msg} {decimal_bytes} {decimal_bytes_per_sec}"),
+        };
+        // A template that does not parse would leave the plain style; a test below parses both.
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_message(what);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        self.replace(Some(bar));
+    }
+
+    fn advance(&self, n_bytes: u64) {
+        self.with(|bar| bar.inc(n_bytes));
+    }
+
+    fn end(&self) {
+        self.clear();
+    }
+
+    fn note(&self, text: &str) {
+        let note = format!("note: {}", text::printable(text));
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*current {
+            Some(bar) => bar.suspend(|| self.talker.line(note)),
+            None => self.talker.line(note),
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.interrupt.is_requested()
+    }
+}
