@@ -47,7 +47,7 @@ pub fn available(need: Need, workspace: &Workspace, model: &ModelChoice) -> Resu
             format!("there are no golden traces of `{}`", model.name),
             format!("scripts/generate_golden_traces.py, into golden/{}", model.name),
         ),
-        Need::TokenizerGolden if golden("tokenizer.json").is_file() => Ok(()),
+        Need::TokenizerGolden if golden("tokenizer-ids.json").is_file() => Ok(()),
         Need::TokenizerGolden => missing(
             format!("no ids of other tokenizers are recorded for `{}`", model.name),
             format!("scripts/generate_tokenizer_golden.py, into golden/{}", model.name),

@@ -10,6 +10,7 @@ pub mod commands;
 pub mod compare;
 pub mod engine;
 pub mod exit;
+pub mod faults;
 pub mod generate;
 pub mod harness;
 pub mod models;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::evidence::Figure;
 use super::{Measurement, Reason, Relation, Undecided, Verdict};
 
 /// What a check has seen so far.
@@ -60,7 +59,7 @@ impl Judgement {
         };
         let holds = measurement.holds();
         if !holds {
-            self.failures.push(format!("measured {}: {measurement}", Figure(value)));
+            self.failures.push(measurement.to_string());
         }
         self.measurements.push(measurement);
         holds
@@ -135,7 +134,7 @@ mod tests {
         assert!(judgement.at_most("a", 1.0, 2.0, "", 10));
         assert!(!judgement.at_most("largest difference", 3.0, 2.0, "", 10));
         let Verdict::Fail { diagnosis } = judgement.verdict() else { panic!("accepted") };
-        assert_eq!(diagnosis, "measured 3: largest difference 3, at most 2");
+        assert_eq!(diagnosis, "largest difference 3, at most 2");
     }
 
     #[test]

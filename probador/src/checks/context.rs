@@ -1,22 +1,56 @@
 //! What a check sees: the workspace, the model under test opened once, and whatever fault was planted in either.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use anyhow::{Context as _, anyhow};
+use apr_format::AprFile;
+use apr_generation::CausalLm;
+use apr_qwen2::{LoadOptions, Qwen2};
+use apr_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::checklist::Claim;
+use crate::faults::Planted;
 use crate::models::ModelChoice;
+use crate::reference::Reference;
 use crate::report::ModelFacts;
 use crate::workspace::Workspace;
+
+/// A language model that can be handed to another thread.
+pub type Model = Box<dyn CausalLm + Send>;
 
 /// The subject of a check.
 pub struct Context {
     workspace: Workspace,
     model: ModelChoice,
     seed: Option<u64>,
+    planted: Planted,
+    file: OnceLock<Result<AprFile, String>>,
+    qwen2: OnceLock<Result<Mutex<Qwen2>, String>>,
+    tokenizer: OnceLock<Result<Tokenizer, String>>,
+    reference: OnceLock<Result<Reference, String>>,
 }
 
 impl Context {
     /// The subject as it is.
     pub fn new(workspace: Workspace, model: ModelChoice, seed: Option<u64>) -> Self {
-        Self { workspace, model, seed }
+        Self::with_fault(workspace, model, seed, Planted::default())
+    }
+
+    /// The subject with a fault in it.
+    pub fn with_fault(workspace: Workspace, model: ModelChoice, seed: Option<u64>, planted: Planted) -> Self {
+        Self {
+            workspace,
+            model,
+            seed,
+            planted,
+            file: OnceLock::new(),
+            qwen2: OnceLock::new(),
+            tokenizer: OnceLock::new(),
+            reference: OnceLock::new(),
+        }
     }
 
     /// The checkout.
@@ -29,29 +63,114 @@ impl Context {
         &self.model
     }
 
+    /// What is known of the model under test.
+    pub fn known(&self) -> anyhow::Result<&crate::models::KnownModel> {
+        let known = self.model.known.as_ref();
+        known.ok_or_else(|| anyhow!("`{}` is not described in golden/models.yaml", self.model.name))
+    }
+
     /// The seed that replaces every row's, if one was given.
     pub fn seed_override(&self) -> Option<u64> {
         self.seed
     }
 
+    /// The fault in it, if any.
+    pub fn planted(&self) -> &Planted {
+        &self.planted
+    }
+
+    /// How many samples `claim` draws, and the generator they come from.
+    pub fn sampling(&self, claim: &Claim) -> anyhow::Result<(usize, ChaCha8Rng)> {
+        let sampling = claim.sampling.ok_or_else(|| anyhow!("claim {} has no `sampling`", claim.id))?;
+        let seed = self.seed.unwrap_or(sampling.seed);
+        Ok((sampling.n as usize, ChaCha8Rng::seed_from_u64(seed)))
+    }
+
+    /// The model's file.
+    pub fn file(&self) -> anyhow::Result<&AprFile> {
+        let opened =
+            self.file.get_or_init(|| AprFile::open(&self.model.path).map_err(|error| error.to_string()));
+        opened.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Another sequence over the model's weights, with the planted fault in it.
+    pub fn fork(&self) -> anyhow::Result<Model> {
+        let loaded = self.qwen2.get_or_init(|| {
+            let file = self.file().map_err(|error| error.to_string())?;
+            let limit = file.metadata().config.max_position_embeddings.max(1);
+            let options = LoadOptions { context_length: Some(limit.min(1024)), n_threads: None };
+            Qwen2::load(file, options).map(Mutex::new).map_err(|error| error.to_string())
+        });
+        let model = loaded.as_ref().map_err(|error| anyhow!("{error}"))?;
+        let fork = model.lock().unwrap_or_else(PoisonError::into_inner).fork();
+        Ok(self.planted.wrap_model(Box::new(fork)))
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> anyhow::Result<&Tokenizer> {
+        let built = self.tokenizer.get_or_init(|| {
+            let file = self.file().map_err(|error| error.to_string())?;
+            let json = file.tokenizer_json().map_err(|error| error.to_string())?;
+            let json = json.ok_or_else(|| format!("`{}` holds no tokenizer", file.path().display()))?;
+            Tokenizer::from_json(&json).map_err(|error| error.to_string())
+        });
+        built.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// The engine's own implementation over the same file.
+    pub fn reference(&self) -> anyhow::Result<&Reference> {
+        let opened = self.reference.get_or_init(|| {
+            let file = self.file().map_err(|error| error.to_string())?;
+            Reference::of_file(file).map_err(|error| error.to_string())
+        });
+        opened.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// The model's chat template.
+    pub fn template(&self) -> anyhow::Result<ChatTemplate> {
+        let metadata = self.file()?.metadata();
+        let source = metadata.chat_template.as_deref().context("the model has no chat template")?;
+        Ok(ChatTemplate::new(source)?.with_named_tokens(metadata.special_tokens.clone()))
+    }
+
+    /// A conversation as the ids the model sees, up to where its turn begins.
+    pub fn chat_ids(&self, messages: &[Message]) -> anyhow::Result<Vec<TokenId>> {
+        let tokenizer = self.tokenizer()?;
+        let segments = self.template()?.render(messages, true, tokenizer)?;
+        Ok(self.planted.encode_prompt(tokenizer, &segments))
+    }
+
+    /// The ids that the file declares to end a reply.
+    pub fn end_of_text(&self) -> anyhow::Result<Vec<TokenId>> {
+        let declared = self.file()?.metadata().generation_config.as_ref();
+        let ids = match declared.and_then(|config| config.get("eos_token_id")) {
+            Some(serde_json::Value::Array(ids)) => ids.clone(),
+            Some(id) => vec![id.clone()],
+            None => Vec::new(),
+        };
+        let ids = ids.iter().filter_map(serde_json::Value::as_u64).filter_map(|id| u32::try_from(id).ok());
+        Ok(ids.map(TokenId).collect())
+    }
+
     /// What a report says of the model; nothing is opened that no check opened.
     pub fn model_facts(&self) -> ModelFacts {
+        let opened = self.file.get().and_then(|file| file.as_ref().ok());
         ModelFacts {
             name: self.model.name.clone(),
             path: self.model.path.display().to_string(),
             file_size: std::fs::metadata(&self.model.path).map_or(0, |metadata| metadata.len()),
-            root_hash: String::new(),
+            root_hash: opened.map(|file| file.root_hash().to_owned()).unwrap_or_default(),
             stand_in: self.model.known.as_ref().is_some_and(|known| known.stand_in),
         }
     }
 
     /// Where the sources under test are.
     pub fn source_root(&self) -> &Path {
-        self.workspace.root()
+        self.planted.source_root().unwrap_or_else(|| self.workspace.root())
     }
 
     /// Where a tool's stored result is.
     pub fn stored_result(&self, name: &str) -> PathBuf {
-        self.workspace.path(name)
+        self.planted.stored_result().map_or_else(|| self.workspace.path(name), Path::to_owned)
     }
 }

@@ -1,10 +1,16 @@
 //! The checks behind the claims: a registry from claim id to function, and what those functions see.
 
+mod a_model_loading;
+mod b_tokenization;
+mod c_forward_pass;
+mod c_inside;
 mod context;
+mod d_generation;
 mod g_code_quality;
 pub mod golden;
+mod samples;
 
-pub use context::Context;
+pub use context::{Context, Model};
 
 use crate::case::{Judgement, Undecided};
 use crate::checklist::{Claim, ClaimId};
@@ -29,7 +35,14 @@ impl<E: Into<anyhow::Error>> From<E> for CheckError {
 
 /// Every registered check, in order of claim.
 pub fn registry() -> Vec<(&'static str, CheckFn)> {
-    [g_code_quality::CHECKS].concat()
+    [
+        a_model_loading::CHECKS,
+        b_tokenization::CHECKS,
+        c_forward_pass::CHECKS,
+        d_generation::CHECKS,
+        g_code_quality::CHECKS,
+    ]
+    .concat()
 }
 
 /// The check of a claim.

@@ -1,0 +1,234 @@
+//! Faults in files: an edited copy of the model.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use apr_format::{AprFile, AprWriter, Metadata, Overwrite, TensorSpec};
+use apr_tensor::DType;
+use half::{bf16, f16};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr_normal::standard_normal;
+use serde_json::Value;
+
+/// Edits a tensor, given by name, in place.
+type EditTensor = fn(&str, &mut Vec<f32>);
+/// Edits the metadata.
+type EditMetadata = fn(&mut Metadata) -> anyhow::Result<()>;
+
+/// A copy of the model at `model` with the fault `name` in it, or `None` when it is no fault of this kind.
+pub(super) fn edited(name: &str, model: &Path, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let copy = folder.join("model.apr");
+    let bytes: Option<fn(&AprFile) -> u64> = match name {
+        "byte-flipped-in-header" => Some(|_| 9),
+        "byte-flipped-in-index" => Some(|file| file.header().tensor_index_offset + 3),
+        "byte-flipped-in-tensor" => Some(middle_of_largest_tensor),
+        "byte-flipped-in-footer" => Some(|file| file.file_size() - 2),
+        _ => None,
+    };
+    if let Some(offset) = bytes {
+        let offset = offset(&AprFile::open(model)?);
+        std::fs::copy(model, &copy)?;
+        invert(&copy, offset)?;
+        return Ok(Some(copy));
+    }
+    if name == "truncated-file" {
+        std::fs::copy(model, &copy)?;
+        let file = File::options().write(true).open(&copy)?;
+        file.set_len(file.metadata()?.len().saturating_sub(4096))?;
+        return Ok(Some(copy));
+    }
+    let tensors: Option<EditTensor> = match name {
+        "scale-shifted" => Some(|name, values| {
+            if name == "model.layers.1.mlp.down_proj.weight" {
+                values.iter_mut().for_each(|value| *value *= 1.03);
+            }
+        }),
+        "qkv-bias-dropped" => Some(|name, values| {
+            if name.ends_with("_proj.bias") {
+                values.fill(0.0);
+            }
+        }),
+        "one-weight-changed" | "one-weight-changed-in-source" => Some(|name, values| {
+            if name == "model.layers.0.self_attn.q_proj.weight" {
+                let middle = values.len() / 2;
+                values[middle] = if values[middle].abs() < 0.05 { 0.5 } else { values[middle] * 2.0 };
+            }
+        }),
+        "random-weights" => Some(redrawn),
+        "weights-not-finite" => Some(|name, values| {
+            if name == "model.layers.1.mlp.up_proj.weight" {
+                values[7] = f32::NAN;
+            }
+        }),
+        _ => None,
+    };
+    let metadata: Option<EditMetadata> = match name {
+        "rope-theta-changed" => Some(|metadata| {
+            // Ten thousand, unless that is what the model has.
+            let theta = &mut metadata.config.rope_theta;
+            *theta = if *theta > 20_000.0 { 10_000.0 } else { 1_000_000.0 };
+            Ok(())
+        }),
+        "norm-epsilon-raised" => Some(|metadata| {
+            metadata.config.rms_norm_eps = 1e-3;
+            Ok(())
+        }),
+        "vocab-size-misstated" => Some(|metadata| {
+            metadata.config.vocab_size += 1;
+            Ok(())
+        }),
+        "layer-count-misstated" => Some(|metadata| {
+            metadata.config.num_layers -= 1;
+            Ok(())
+        }),
+        "runs-past-end-of-text" => Some(|metadata| {
+            if let Some(Value::Object(config)) = &mut metadata.generation_config {
+                config.remove("eos_token_id");
+            }
+            Ok(())
+        }),
+        "merges-reordered" => Some(|metadata| edit_tokenizer(metadata, reorder_merges)),
+        "special-id-moved" => Some(|metadata| edit_tokenizer(metadata, exchange_special_ids)),
+        _ => None,
+    };
+    if tensors.is_none() && metadata.is_none() && name != "layers-swapped" {
+        return Ok(None);
+    }
+    let from = |name_of: &str| if name == "layers-swapped" { neighbour(name_of) } else { name_of.to_owned() };
+    rewrite(model, &copy, metadata, tensors, from)?;
+    Ok(Some(copy))
+}
+
+/// Writes a valid copy with edited metadata and tensors; `from` says which tensor's values go under a name.
+fn rewrite(
+    model: &Path,
+    copy: &Path,
+    metadata: Option<EditMetadata>,
+    tensors: Option<EditTensor>,
+    from: impl Fn(&str) -> String,
+) -> anyhow::Result<()> {
+    let file = AprFile::open(model)?;
+    let mut edited = file.metadata().clone();
+    if let Some(edit) = metadata {
+        edit(&mut edited)?;
+    }
+    let specs = file.entries().iter().map(|entry| TensorSpec {
+        name: entry.name.clone(),
+        dtype: entry.dtype,
+        shape: entry.shape.clone(),
+    });
+    let mut writer = AprWriter::create(copy, edited, specs.collect(), Overwrite::Refuse)?;
+    for entry in file.entries() {
+        let source = from(&entry.name);
+        let tensor = file.tensor(&source).with_context(|| format!("there is no tensor `{source}`"))?;
+        match tensors {
+            None => writer.write_tensor(&entry.name, tensor.bytes())?,
+            Some(edit) => {
+                let mut values = tensor.to_f32();
+                edit(&entry.name, &mut values);
+                writer.write_tensor(&entry.name, &narrowed(&values, tensor.dtype()))?;
+            }
+        }
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+/// Little-endian bytes of `values` in `dtype`.
+fn narrowed(values: &[f32], dtype: DType) -> Vec<u8> {
+    match dtype {
+        DType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        DType::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+        DType::Bf16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
+    }
+}
+
+/// The tensor of the neighbouring layer: 0 and 1, 2 and 3 change places.
+fn neighbour(name: &str) -> String {
+    let Some((number, rest)) = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'))
+    else {
+        return name.to_owned();
+    };
+    match number {
+        "0" => format!("model.layers.1.{rest}"),
+        "1" => format!("model.layers.0.{rest}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Draws a matrix anew from a normal distribution with its own mean and deviation.
+fn redrawn(name: &str, values: &mut Vec<f32>) {
+    if name.ends_with("norm.weight") || name.ends_with(".bias") {
+        return;
+    }
+    let n = values.len() as f64;
+    let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / n;
+    let variance = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / n;
+    let mut rng = ChaCha8Rng::seed_from_u64(values.len() as u64 + name.len() as u64);
+    for value in values.iter_mut() {
+        *value = (mean + variance.sqrt() * standard_normal(&mut rng)) as f32;
+    }
+}
+
+/// Normal deviates without another dependency.
+mod rand_distr_normal {
+    use rand::Rng;
+
+    /// One draw (Box and Muller 1958).
+    pub(super) fn standard_normal(rng: &mut impl Rng) -> f64 {
+        let (u, v): (f64, f64) = (rng.random(), rng.random());
+        (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+    }
+}
+
+fn middle_of_largest_tensor(file: &AprFile) -> u64 {
+    let largest = file.entries().iter().max_by_key(|entry| entry.size);
+    file.header().data_offset + largest.map_or(0, |entry| entry.offset + entry.size / 2)
+}
+
+fn invert(path: &Path, offset: u64) -> anyhow::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(&mut byte)?;
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(&[!byte[0]])?;
+    Ok(())
+}
+
+/// Edits the embedded `tokenizer.json`.
+fn edit_tokenizer(metadata: &mut Metadata, edit: fn(&mut Value) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let embedded = metadata.tokenizer.as_ref().context("the model holds no tokenizer")?;
+    let json = embedded.unpack().map_err(|error| anyhow!("{error}"))?;
+    let mut tokenizer: Value = serde_json::from_slice(&json)?;
+    edit(&mut tokenizer)?;
+    metadata.with_tokenizer_json(&serde_json::to_vec(&tokenizer)?);
+    Ok(())
+}
+
+fn reorder_merges(tokenizer: &mut Value) -> anyhow::Result<()> {
+    let merges = tokenizer["model"]["merges"].as_array_mut().context("the tokenizer has no merges")?;
+    // The first thousand only: later merges build on earlier ones.
+    let n = merges.len().min(1000);
+    merges[..n].reverse();
+    Ok(())
+}
+
+fn exchange_special_ids(tokenizer: &mut Value) -> anyhow::Result<()> {
+    let added = tokenizer["added_tokens"].as_array_mut().context("the tokenizer has no added tokens")?;
+    let place = |content: &str, added: &[Value]| added.iter().position(|token| token["content"] == content);
+    let start = place("<|im_start|>", added).context("there is no <|im_start|>")?;
+    let end = place("<|im_end|>", added).context("there is no <|im_end|>")?;
+    let (first, second) = (added[start]["id"].clone(), added[end]["id"].clone());
+    added[start]["id"] = second.clone();
+    added[end]["id"] = first.clone();
+    let vocab = &mut tokenizer["model"]["vocab"];
+    if vocab.get("<|im_start|>").is_some() {
+        vocab["<|im_start|>"] = second;
+        vocab["<|im_end|>"] = first;
+    }
+    Ok(())
+}

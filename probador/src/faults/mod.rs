@@ -1,0 +1,112 @@
+//! How faults are planted: in a copy of a file, around the model, around what a program shows, in a small tree.
+
+mod data;
+mod fixture;
+mod screen;
+mod wrap;
+
+use std::path::{Path, PathBuf};
+
+use apr_tokenizer::{Segment, TokenId, Tokenizer};
+
+pub use screen::Reply;
+
+use crate::checks::Model;
+
+/// What is planted in a subject; nothing by default.
+#[derive(Default)]
+pub struct Planted {
+    model: Option<fn(Model) -> Model>,
+    encodes_control_text: bool,
+    screen: Option<fn(Reply) -> Reply>,
+    source_root: Option<PathBuf>,
+    stored_result: Option<PathBuf>,
+    /// A folder that lives as long as the fault.
+    folder: Option<tempfile::TempDir>,
+}
+
+/// A fault ready to be judged.
+pub struct Subject {
+    /// The model file, edited where the fault is of that kind.
+    pub model: PathBuf,
+    /// What is planted around it.
+    pub planted: Planted,
+}
+
+/// Plants the fault called `name` in the model at `model`; `None` when no such fault is known.
+pub fn plant(name: &str, model: &Path) -> anyhow::Result<Option<Subject>> {
+    let folder = tempfile::tempdir()?;
+    if let Some(edited) = data::edited(name, model, folder.path())? {
+        let planted = Planted { folder: Some(folder), ..Planted::default() };
+        return Ok(Some(Subject { model: edited, planted }));
+    }
+    let model = model.to_owned();
+    if let Some(wrap) = wrap::find(name) {
+        return Ok(Some(Subject { model, planted: Planted { model: Some(wrap), ..Planted::default() } }));
+    }
+    if let Some(screen) = screen::find(name) {
+        return Ok(Some(Subject { model, planted: Planted { screen: Some(screen), ..Planted::default() } }));
+    }
+    if name == "template-injects-user-text" {
+        return Ok(Some(Subject {
+            model,
+            planted: Planted { encodes_control_text: true, ..Planted::default() },
+        }));
+    }
+    if let Some(made) = fixture::make(name, folder.path())? {
+        let planted = match made {
+            fixture::Made::Tree(root) => Planted { source_root: Some(root), ..Planted::default() },
+            fixture::Made::Result(path) => Planted { stored_result: Some(path), ..Planted::default() },
+        };
+        return Ok(Some(Subject { model, planted: Planted { folder: Some(folder), ..planted } }));
+    }
+    Ok(None)
+}
+
+impl Planted {
+    /// The model with the fault around it.
+    pub fn wrap_model(&self, model: Model) -> Model {
+        match self.model {
+            Some(wrap) => wrap(model),
+            None => model,
+        }
+    }
+
+    /// A rendered prompt as ids; with the fault, what users wrote can become control tokens.
+    pub fn encode_prompt(&self, tokenizer: &Tokenizer, segments: &[Segment]) -> Vec<TokenId> {
+        if !self.encodes_control_text {
+            return tokenizer.encode_segments(segments);
+        }
+        let text: String = segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Control(id) => tokenizer.decode(&[*id]),
+                Segment::Text(text) => text.clone(),
+            })
+            .collect();
+        tokenizer.encode_with_control(&text)
+    }
+
+    /// What a program showed, with the fault in it.
+    pub fn show(&self, reply: Reply) -> Reply {
+        match self.screen {
+            Some(screen) => screen(reply),
+            None => reply,
+        }
+    }
+
+    /// The planted source tree.
+    pub fn source_root(&self) -> Option<&Path> {
+        self.source_root.as_deref()
+    }
+
+    /// The planted tool result.
+    pub fn stored_result(&self) -> Option<&Path> {
+        self.stored_result.as_deref()
+    }
+
+    /// The folder that holds what was planted.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(tempfile::TempDir::path)
+    }
+}
