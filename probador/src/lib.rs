@@ -13,6 +13,7 @@ pub mod exit;
 pub mod faults;
 pub mod generate;
 pub mod harness;
+pub mod lint;
 pub mod models;
 pub mod printer;
 pub mod process;

@@ -1,0 +1,160 @@
+//! Lints over the subjects' syntax trees: one file per rule, each with trees it must flag and trees it must not.
+//!
+//! A rule's id is the claim it decides. Rules follow dependencies and the call graph; none guesses from file names. A
+//! tree in which a rule finds nothing it could judge is an error, not a tree without findings.
+
+mod attributes;
+mod calls;
+mod finding;
+mod g2_unsafe;
+mod g4_whole_file_reads;
+mod g5_raw_safetensors;
+mod g6_string_errors;
+mod rule;
+mod sarif;
+mod tree;
+
+use std::path::Path;
+
+pub use finding::Finding;
+pub use rule::{Example, RULES, Rule};
+pub use sarif::{Sarif, sarif};
+pub use tree::LintError;
+
+use finding::Findings;
+use tree::Tree;
+
+/// What linting a tree came to.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Linted {
+    /// Every finding, by file and line.
+    pub findings: Vec<Finding>,
+    /// Ids of the rules that were applied.
+    pub rules: Vec<&'static str>,
+    /// Number of crates that were read.
+    pub n_crates: usize,
+    /// Number of files that were read.
+    pub n_files: usize,
+}
+
+/// The rule with this id, in any case.
+pub fn find(id: &str) -> Result<&'static Rule, LintError> {
+    RULES.into_iter().find(|rule| rule.id.eq_ignore_ascii_case(id)).ok_or_else(|| LintError::UnknownRule {
+        asked: id.to_owned(),
+        known: RULES.map(|rule| rule.id).join(", "),
+    })
+}
+
+/// Applies `rules` to every crate under `root`.
+pub fn run(root: &Path, rules: &[&Rule]) -> Result<Linted, LintError> {
+    run_tree(&Tree::load(root)?, rules)
+}
+
+fn run_tree(tree: &Tree, rules: &[&Rule]) -> Result<Linted, LintError> {
+    if tree.crates().is_empty() {
+        let what = "there is no crate with a Rust file".to_owned();
+        return Err(LintError::NothingToJudge { rule: "lint", what });
+    }
+    let mut all = Vec::new();
+    for rule in rules {
+        let mut findings = Findings::new(rule.id);
+        (rule.check)(tree, &mut findings)?;
+        all.append(&mut findings.into_vec());
+    }
+    all.sort();
+    all.dedup();
+    Ok(Linted {
+        findings: all,
+        rules: rules.iter().map(|rule| rule.id).collect(),
+        n_crates: tree.crates().len(),
+        n_files: tree.crates().iter().map(|krate| krate.files.len()).sum(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn flagged(rule: &Rule, example: &Example) -> Vec<(String, usize)> {
+        let linted = run_tree(&example.tree().unwrap(), &[rule])
+            .unwrap_or_else(|error| panic!("{}: {}: {error}", rule.id, example.what));
+        let places: BTreeSet<_> =
+            linted.findings.into_iter().map(|finding| (finding.file, finding.line)).collect();
+        places.into_iter().collect()
+    }
+
+    #[test]
+    fn every_rule_flags_what_it_must_and_nothing_else() {
+        for rule in RULES {
+            for example in rule.must_flag {
+                let expected: Vec<_> =
+                    example.at.iter().map(|&(file, line)| (file.to_owned(), line)).collect();
+                assert!(!expected.is_empty(), "{}: {} says nowhere", rule.id, example.what);
+                assert_eq!(flagged(rule, example), expected, "{}: {}", rule.id, example.what);
+            }
+            for example in rule.must_not_flag {
+                assert_eq!(flagged(rule, example), [], "{}: {}", rule.id, example.what);
+            }
+        }
+    }
+
+    #[test]
+    fn every_rule_has_an_id_of_its_own_and_examples_of_both_kinds() {
+        let ids: BTreeSet<_> = RULES.map(|rule| rule.id).into();
+        assert_eq!(ids.len(), RULES.len());
+        for rule in RULES {
+            assert!(!rule.must_flag.is_empty() && !rule.must_not_flag.is_empty(), "{}", rule.id);
+            assert!(!rule.what.is_empty() && !rule.name.is_empty(), "{}", rule.id);
+        }
+    }
+
+    #[test]
+    fn a_tree_with_nothing_to_judge_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = run(folder.path(), &RULES).unwrap_err();
+        assert_eq!(error.to_string(), "rule lint: there is no crate with a Rust file, so nothing was judged");
+        let example = Example { what: "", files: &[("src/lib.rs", "pub fn a() {}")], at: &[] };
+        for id in ["G4", "G5"] {
+            let error = run_tree(&example.tree().unwrap(), &[find(id).unwrap()]).unwrap_err();
+            assert!(error.to_string().contains("nothing was judged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_tree_on_disk_is_judged_like_one_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let example = &g6_string_errors::RULE.must_flag[0];
+        std::fs::create_dir(folder.path().join("src")).unwrap();
+        std::fs::create_dir_all(folder.path().join("target/package/src")).unwrap();
+        std::fs::write(folder.path().join("Cargo.toml"), "[package]\nname = \"example\"\n").unwrap();
+        std::fs::write(folder.path().join("target/package/Cargo.toml"), "[package]\nname = \"built\"\n")
+            .unwrap();
+        std::fs::write(folder.path().join("target/package/src/lib.rs"), "not rust {").unwrap();
+        for (path, text) in example.files {
+            std::fs::write(folder.path().join(path), text).unwrap();
+        }
+        let linted = run(folder.path(), &[find("g6").unwrap()]).unwrap();
+        assert_eq!((linted.findings.len(), linted.n_crates, linted.n_files), (example.at.len(), 1, 1));
+        assert!(linted.findings[0].to_string().starts_with("src/lib.rs:1:8: G6: `a` returns a `String`"));
+    }
+
+    #[test]
+    fn an_unknown_rule_is_an_error_that_lists_the_known_ones() {
+        let Err(error) = find("G99") else { panic!("found") };
+        assert_eq!(error.to_string(), "there is no rule `G99`; the rules are: G2, G4, G5, G6");
+    }
+
+    #[test]
+    fn our_own_tree_can_be_linted() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let linted = run(root, &RULES).unwrap();
+        assert!(
+            linted.n_crates >= 8 && linted.n_files >= 50,
+            "{} crates, {} files",
+            linted.n_crates,
+            linted.n_files
+        );
+    }
+}

@@ -1,0 +1,45 @@
+//! What a rule is, and the list of all of them.
+
+use super::finding::Findings;
+use super::tree::{LintError, Tree};
+use super::{g2_unsafe, g4_whole_file_reads, g5_raw_safetensors, g6_string_errors};
+
+/// A rule, with the examples that show what it means.
+pub struct Rule {
+    /// Its permanent id: the claim it decides.
+    pub id: &'static str,
+    /// A short name.
+    pub name: &'static str,
+    /// What it flags.
+    pub what: &'static str,
+    /// Finds every violation in a tree; an error when the tree holds nothing it could judge.
+    pub(super) check: fn(&Tree, &mut Findings) -> Result<(), LintError>,
+    /// Trees it must flag, and where.
+    pub must_flag: &'static [Example],
+    /// Trees it must not flag.
+    pub must_not_flag: &'static [Example],
+}
+
+/// A small tree; one without a manifest is a crate called `example`.
+pub struct Example {
+    /// What it shows.
+    pub what: &'static str,
+    /// Its files: path and text.
+    pub files: &'static [(&'static str, &'static str)],
+    /// Where the rule must flag it: file and line.
+    pub at: &'static [(&'static str, usize)],
+}
+
+/// Every rule, by id.
+pub const RULES: [&Rule; 4] =
+    [&g2_unsafe::RULE, &g4_whole_file_reads::RULE, &g5_raw_safetensors::RULE, &g6_string_errors::RULE];
+
+#[cfg(test)]
+impl Example {
+    pub(super) fn tree(&self) -> Result<Tree, LintError> {
+        let own = |&(path, text): &(&str, &str)| (path.to_owned(), text.to_owned());
+        let has_manifest = self.files.iter().any(|(path, _)| path.ends_with("Cargo.toml"));
+        let manifest = (!has_manifest).then(|| own(&("Cargo.toml", "[package]\nname = \"example\"\n")));
+        Tree::of_files(self.files.iter().map(own).chain(manifest))
+    }
+}
