@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use apr_format::AprFile;
@@ -11,12 +12,17 @@ use apr_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::chat::Inspected;
 use crate::checklist::Claim;
-use crate::faults::Planted;
+use crate::faults::{Planted, Reply};
 use crate::models::ModelChoice;
+use crate::process::{Ended, Finished, Program};
 use crate::reference::Reference;
 use crate::report::ModelFacts;
 use crate::workspace::Workspace;
+
+/// How long one run of `apr` may take.
+const APR_TIME: Duration = Duration::from_secs(300);
 
 /// A language model that can be handed to another thread.
 pub type Model = Box<dyn CausalLm + Send>;
@@ -31,6 +37,7 @@ pub struct Context {
     qwen2: OnceLock<Result<Mutex<Qwen2>, String>>,
     tokenizer: OnceLock<Result<Tokenizer, String>>,
     reference: OnceLock<Result<Reference, String>>,
+    chat: OnceLock<Result<Vec<Inspected>, String>>,
 }
 
 impl Context {
@@ -50,6 +57,7 @@ impl Context {
             qwen2: OnceLock::new(),
             tokenizer: OnceLock::new(),
             reference: OnceLock::new(),
+            chat: OnceLock::new(),
         }
     }
 
@@ -150,6 +158,27 @@ impl Context {
         };
         let ids = ids.iter().filter_map(serde_json::Value::as_u64).filter_map(|id| u32::try_from(id).ok());
         Ok(ids.map(TokenId).collect())
+    }
+
+    /// Inspected conversations with the real `apr`, held once.
+    pub(super) fn chat_sessions(&self) -> anyhow::Result<&[Inspected]> {
+        let held =
+            self.chat.get_or_init(|| super::chat::sessions(self).map_err(|error| format!("{error:#}")));
+        held.as_deref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Runs `apr` with `arguments` to its end; what it shows goes through the planted fault.
+    pub(super) fn apr(&self, program: impl FnOnce(Program) -> Program) -> anyhow::Result<Finished> {
+        let apr = self.workspace.apr().context("the `apr` executable is not built")?;
+        let program = program(Program::new(apr).timeout(APR_TIME));
+        let command = program.command_line();
+        let mut finished = program.run()?;
+        if let Ended::Exited(code) = finished.ended {
+            let reply = self.planted.show(Reply { command, text: finished.stdout_text(), code });
+            finished.stdout = reply.text.into_bytes();
+            finished.ended = Ended::Exited(reply.code);
+        }
+        Ok(finished)
     }
 
     /// What a report says of the model; nothing is opened that no check opened.

@@ -3,6 +3,7 @@
 use crate::case::{Judgement, Undecided};
 use crate::checklist::Claim;
 use crate::checks::{CheckError, CheckFn, Context};
+use crate::lint;
 use crate::stored::{CLIPPY, ToolResult, tree_hash};
 
 /// The checks of this section.
@@ -29,6 +30,13 @@ fn clippy_has_nothing_to_say(context: &Context, _: &Claim) -> Result<Judgement, 
 }
 
 /// G2, G4, G5, G6: no finding of the lint `rule` in the workspace.
-pub fn lint(_context: &Context, rule: &str) -> Result<Judgement, CheckError> {
-    Err(anyhow::anyhow!("no lint is called `{rule}`").into())
+pub fn lint(context: &Context, rule: &str) -> Result<Judgement, CheckError> {
+    let linted = lint::run(context.source_root(), &[lint::find(rule)?])?;
+    let mut judgement = Judgement::new();
+    judgement.note(format!("{} files of {} crates", linted.n_files, linted.n_crates));
+    judgement.exactly("findings", linted.findings.len(), 0, "", linted.n_files);
+    for finding in &linted.findings {
+        judgement.fail(finding.to_string());
+    }
+    Ok(judgement)
 }

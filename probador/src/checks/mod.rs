@@ -4,10 +4,14 @@ mod a_model_loading;
 mod b_tokenization;
 mod c_forward_pass;
 mod c_inside;
+mod chat;
+mod checkpoint;
 mod context;
 mod d_generation;
+mod e_visual_control;
 mod g_code_quality;
 pub mod golden;
+mod h_full_lifecycle;
 mod samples;
 
 pub use context::{Context, Model};
@@ -40,7 +44,9 @@ pub fn registry() -> Vec<(&'static str, CheckFn)> {
         b_tokenization::CHECKS,
         c_forward_pass::CHECKS,
         d_generation::CHECKS,
+        e_visual_control::CHECKS,
         g_code_quality::CHECKS,
+        h_full_lifecycle::CHECKS,
     ]
     .concat()
 }

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+
+use crate::lint;
 use crate::stored::{ToolResult, tree_hash};
+use crate::workspace::Workspace;
 
 /// What was made.
 pub(super) enum Made {
@@ -12,43 +16,39 @@ pub(super) enum Made {
     Result(PathBuf),
 }
 
-/// Makes the fixture of the fault `name` in `folder`.
+/// Makes the fixture of the fault `name` in `folder`: the first tree that the rule itself says it must flag.
 pub(super) fn make(name: &str, folder: &Path) -> anyhow::Result<Option<Made>> {
-    let (file, source) = match name {
-        "clippy-warning-stored" => {
-            let root = crate::workspace::Workspace::find(None)?;
-            let result = ToolResult {
-                tool: "clippy".to_owned(),
-                command: "cargo clippy".to_owned(),
-                tree: tree_hash(root.root())?,
-                n_packages: 8,
-                findings: vec!["warning: this could be simpler".to_owned()],
-            };
-            let path = folder.join("clippy.json");
-            result.write(&path)?;
-            return Ok(Some(Made::Result(path)));
-        }
-        "unsafe-without-reason" => {
-            ("subjects/tensor/src/lib.rs", "//! x\npub fn first(v: &[u8]) -> u8 { unsafe { *v.as_ptr() } }\n")
-        }
-        "model-read-into-memory" => (
-            "subjects/format/src/lib.rs",
-            "//! x\npub fn load(path: &std::path::Path) -> std::io::Result<Vec<u8>> { std::fs::read(path) }\n",
-        ),
-        "raw-safetensors-in-inference" => (
-            "subjects/qwen2/src/lib.rs",
-            "//! x\npub fn n(bytes: &[u8]) -> usize { safetensors::SafeTensors::deserialize(bytes).map_or(0, |t| t.len()) }\n",
-        ),
-        "string-as-error" => (
-            "subjects/tokenizer/src/lib.rs",
-            "//! x\npub fn parse(text: &str) -> Result<u32, String> { text.parse().map_err(|_| text.to_owned()) }\n",
-        ),
+    let rule = match name {
+        "clippy-warning-stored" => return stored_warning(folder).map(Some),
+        "unsafe-without-reason" => "G2",
+        "model-read-into-memory" => "G4",
+        "raw-safetensors-in-inference" => "G5",
+        "string-as-error" => "G6",
         _ => return Ok(None),
     };
-    let path = folder.join(file);
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
+    let example = lint::find(rule)?.must_flag.first().context("the rule has no example it must flag")?;
+    let has_manifest = example.files.iter().any(|(path, _)| path.ends_with("Cargo.toml"));
+    let manifest = (!has_manifest).then_some(("Cargo.toml", "[package]\nname = \"example\"\n"));
+    for (path, text) in example.files.iter().copied().chain(manifest) {
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(path, text)?;
     }
-    std::fs::write(path, source)?;
     Ok(Some(Made::Tree(folder.to_owned())))
+}
+
+/// A result of clippy over this very tree, with one warning.
+fn stored_warning(folder: &Path) -> anyhow::Result<Made> {
+    let result = ToolResult {
+        tool: "clippy".to_owned(),
+        command: "cargo clippy".to_owned(),
+        tree: tree_hash(Workspace::find(None)?.root())?,
+        n_packages: 8,
+        findings: vec!["warning: this could be simpler".to_owned()],
+    };
+    let path = folder.join("clippy.json");
+    result.write(&path)?;
+    Ok(Made::Result(path))
 }

@@ -21,6 +21,7 @@ pub struct Planted {
     screen: Option<fn(Reply) -> Reply>,
     source_root: Option<PathBuf>,
     stored_result: Option<PathBuf>,
+    source_model: Option<PathBuf>,
     /// A folder that lives as long as the fault.
     folder: Option<tempfile::TempDir>,
 }
@@ -37,6 +38,10 @@ pub struct Subject {
 pub fn plant(name: &str, model: &Path) -> anyhow::Result<Option<Subject>> {
     let folder = tempfile::tempdir()?;
     if let Some(edited) = data::edited(name, model, folder.path())? {
+        if name == "one-weight-changed-in-source" {
+            let planted = Planted { source_model: Some(edited), folder: Some(folder), ..Planted::default() };
+            return Ok(Some(Subject { model: model.to_owned(), planted }));
+        }
         let planted = Planted { folder: Some(folder), ..Planted::default() };
         return Ok(Some(Subject { model: edited, planted }));
     }
@@ -98,6 +103,11 @@ impl Planted {
     /// The planted source tree.
     pub fn source_root(&self) -> Option<&Path> {
         self.source_root.as_deref()
+    }
+
+    /// The planted model that other formats are written from.
+    pub fn source_model(&self) -> Option<&Path> {
+        self.source_model.as_deref()
     }
 
     /// The planted tool result.

@@ -1,5 +1,7 @@
 //! Faults in what a program shows: its output, altered on the way to the check.
 
+use serde_json::Value;
+
 /// What a program showed for what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -13,6 +15,117 @@ pub struct Reply {
 
 /// The alteration of the fault `name`.
 pub(super) fn find(name: &str) -> Option<fn(Reply) -> Reply> {
-    let _ = name;
-    None
+    Some(match name {
+        "candidates-cut" => {
+            |reply| by_line(reply, |line| (!is_candidate(line) || rank(line) <= 2).then(|| line.to_owned()))
+        }
+        "probabilities-canned" => |reply| {
+            by_line(reply, |line| {
+                if !is_candidate(line) {
+                    return Some(line.to_owned());
+                }
+                let canned = ["0.9800", "0.0100", "0.0050", "0.0030", "0.0020"][(rank(line) - 1).min(4)];
+                let (before, after) = line.rsplit_once(") [")?;
+                let (before, _) = before.rsplit_once('(')?;
+                Some(format!("{before}({canned}) [{after}"))
+            })
+        },
+        "heatmap-missing" => |reply| {
+            by_line(reply, |line| {
+                (!line.starts_with('|') && !line.contains("Attention: layer")).then(|| line.to_owned())
+            })
+        },
+        "heatmap-canned" => |reply| {
+            by_line(reply, |line| {
+                let Some(rest) = line.strip_prefix('|').and_then(|rest| rest.split_once('|')) else {
+                    return Some(line.to_owned());
+                };
+                Some(format!(
+                    "|@{}| {} \"x\" 80%",
+                    " ".repeat(rest.0.chars().count().saturating_sub(1)),
+                    "<-"
+                ))
+            })
+        },
+        "token-rate-frozen" => {
+            |reply| figures(reply, |figures| replaced(figures, "[Stats: ", " tok/s", "24.1"))
+        }
+        "memory-misreported" => |reply| {
+            figures(reply, |figures| {
+                let shown = figures
+                    .split("Mem: ")
+                    .nth(1)
+                    .and_then(|rest| rest.split("MB").next()?.parse::<u64>().ok());
+                let less = shown.unwrap_or(100) * 3 / 4;
+                replaced(figures, "Mem: ", "MB", &less.to_string())
+            })
+        },
+        "parameters-misreported" => |reply| {
+            let is_json = reply.text.trim_start().starts_with('{');
+            if is_json {
+                return edited(reply, |report| {
+                    if let Some(n) = report["n_parameters"].as_u64() {
+                        report["n_parameters"] = (n / 10).into();
+                    }
+                });
+            }
+            by_line(reply, |line| {
+                Some(if line.starts_with("Parameters:") {
+                    "Parameters: 1".to_owned()
+                } else {
+                    line.to_owned()
+                })
+            })
+        },
+        "validate-accepts-anything" => |reply| Reply { code: 0, ..reply },
+        "statistics-zeroed" => |reply| {
+            edited(reply, |rows| {
+                for row in rows.as_array_mut().into_iter().flatten() {
+                    row["stats"]["mean"] = 0.0.into();
+                    row["stats"]["std"] = 0.0.into();
+                }
+            })
+        },
+        "reply-canned" => |reply| Reply { text: "The answer is 4.\n".to_owned(), ..reply },
+        "reply-empty" => |reply| Reply { text: "\n".to_owned(), ..reply },
+        _ => return None,
+    })
+}
+
+/// Maps every line; `None` drops it.
+fn by_line(reply: Reply, map: impl Fn(&str) -> Option<String>) -> Reply {
+    let lines: Vec<String> = reply.text.lines().filter_map(map).collect();
+    Reply { text: lines.join("\n") + "\n", ..reply }
+}
+
+fn is_candidate(line: &str) -> bool {
+    line.starts_with("  ") && rank(line) > 0 && line.ends_with(']')
+}
+
+/// The number before the first point, 0 when there is none.
+fn rank(line: &str) -> usize {
+    line.trim_start().split_once(". ").and_then(|(rank, _)| rank.parse().ok()).unwrap_or(0)
+}
+
+/// Maps the line of figures.
+fn figures(reply: Reply, map: impl Fn(&str) -> String) -> Reply {
+    by_line(reply, |line| Some(if line.contains("[Stats: ") { map(line) } else { line.to_owned() }))
+}
+
+/// `text` with what stands between `from` and `to` replaced.
+fn replaced(text: &str, from: &str, to: &str, by: &str) -> String {
+    let Some((before, rest)) = text.split_once(from) else { return text.to_owned() };
+    let Some((_, after)) = rest.split_once(to) else { return text.to_owned() };
+    format!("{before}{from}{by}{to}{after}")
+}
+
+/// Edits JSON; what is not JSON stays as it is.
+fn edited(reply: Reply, edit: impl Fn(&mut Value)) -> Reply {
+    match serde_json::from_str::<Value>(&reply.text) {
+        Err(_) => reply,
+        Ok(mut value) => {
+            edit(&mut value);
+            Reply { text: value.to_string(), ..reply }
+        }
+    }
 }

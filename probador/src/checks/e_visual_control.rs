@@ -1,0 +1,214 @@
+//! Section E: what inspection shows is what the model computed and what the operating system counts.
+
+use apr_generation::{LogitRows, Recorder, Site, TensorKey, top_candidates};
+use apr_tokenizer::{Message, TokenId};
+
+use super::chat::Inspected;
+use super::{CheckError, CheckFn, Context};
+use crate::case::Judgement;
+use crate::checklist::Claim;
+
+/// The checks of this section.
+pub(super) const CHECKS: &[(&str, CheckFn)] = &[
+    ("E1", candidates_are_the_models),
+    ("E2", the_heatmap_is_of_this_prompt),
+    ("E3", the_rate_is_measured),
+    ("E4", memory_is_what_the_system_counts),
+];
+
+/// The sequence a session evaluated: its prompt and the reply.
+fn sequence(inspected: &Inspected) -> Vec<TokenId> {
+    inspected
+        .prompt_ids
+        .iter()
+        .copied()
+        .chain(inspected.steps.iter().map(|step| step.id))
+        .map(TokenId)
+        .collect()
+}
+
+/// E1: each step's candidates and probabilities against the model's own on the same ids.
+fn candidates_are_the_models(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
+    let n_shown = claim.limit("candidates")? as usize;
+    let atol = claim.limit("probability_atol")?;
+    let mut judgement = Judgement::new();
+    judgement.input("root hash", context.file()?.root_hash());
+    let (mut n_steps, mut least, mut worst) = (0, usize::MAX, 0.0_f64);
+    for inspected in context.chat_sessions()? {
+        let message = Message { role: "user".to_owned(), content: inspected.prompt.clone() };
+        let expected_ids = context.chat_ids(&[message])?;
+        let prompt_ids: Vec<TokenId> = inspected.prompt_ids.iter().copied().map(TokenId).collect();
+        judgement.require(prompt_ids == expected_ids, || {
+            format!("the ids shown for {:?} are not those of the prompt: {prompt_ids:?}", inspected.prompt)
+        });
+        judgement.require(!inspected.steps.is_empty(), || "no step is shown, so no candidates are");
+        if prompt_ids.is_empty() {
+            continue;
+        }
+        let mut model = context.fork()?;
+        let logits = model.prefill(&sequence(inspected), LogitRows::All, None)?;
+        for (index, step) in inspected.steps.iter().enumerate() {
+            let row = logits.row(prompt_ids.len() - 1 + index);
+            let expected = top_candidates(row, n_shown);
+            n_steps += 1;
+            least = least.min(step.candidates.len());
+            judgement.require(step.candidates.len() >= n_shown, || {
+                format!("step {} shows {} candidates, not {n_shown}", index + 1, step.candidates.len())
+            });
+            for (&(id, probability), expected) in step.candidates.iter().zip(&expected) {
+                let own = apr_generation::log_probability(row, TokenId(id)).exp();
+                // Another order among equals is no fault, a lower probability at the same rank is.
+                let off = (probability - own).abs().max((probability - expected.probability).abs());
+                worst = worst.max(off);
+                judgement.require(off <= atol, || {
+                    format!(
+                        "step {}: token {id} is shown with probability {probability}, the model gives it {own:.4} and \
+                         this rank {:.4}",
+                        index + 1,
+                        expected.probability
+                    )
+                });
+            }
+        }
+    }
+    judgement.at_least("fewest candidates shown for a step", least as f64, n_shown as f64, "", n_steps);
+    judgement.at_most("largest error of a probability shown", worst, atol, "", n_steps);
+    Ok(judgement)
+}
+
+/// E2: a row for each chosen token, a column for each position, shares that the model's attention has.
+fn the_heatmap_is_of_this_prompt(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+    /// Shares are shown in whole percent.
+    const PERCENT: f64 = 1.0;
+    let mut judgement = Judgement::new();
+    judgement.input("root hash", context.file()?.root_hash());
+    let sessions = context.chat_sessions()?;
+    let (mut n_rows, mut worst) = (0, 0.0_f64);
+    for inspected in sessions {
+        let Some(heatmap) = inspected.heatmap.as_ref().filter(|heatmap| !heatmap.rows.is_empty()) else {
+            judgement.fail(format!("no attention heatmap is shown for {:?}", inspected.prompt));
+            continue;
+        };
+        let rows = heatmap.rows.len();
+        judgement.require(rows == inspected.steps.len().min(24), || {
+            format!("the heatmap has {rows} rows for {} chosen tokens", inspected.steps.len())
+        });
+        let ids = sequence(inspected);
+        let n_keys = ids.len() - 1;
+        let width = n_keys.div_ceil(heatmap.per_column);
+        for row in &heatmap.rows {
+            let found = row.chars().count();
+            judgement.require(found == width, || {
+                format!(
+                    "a row of the heatmap has {found} cells for {n_keys} positions, {} each",
+                    heatmap.per_column
+                )
+            });
+        }
+        let attention = mean_attention(context, &ids[..n_keys], heatmap.layer)?;
+        let first = n_keys - rows;
+        for (index, shown) in heatmap.largest.iter().enumerate() {
+            let largest = attention[first + index].iter().copied().fold(0.0, f64::max) * 100.0;
+            let off = shown.map_or(f64::INFINITY, |shown| (shown - largest).abs());
+            worst = worst.max(off);
+            n_rows += 1;
+            judgement.require(off <= PERCENT, || {
+                format!("row {} of the heatmap names {shown:?} % as its largest share, the model gives {largest:.1} %", index + 1)
+            });
+        }
+    }
+    if let [first, second] = sessions {
+        judgement.require(
+            first.heatmap.as_ref().map(|map| &map.rows) != second.heatmap.as_ref().map(|map| &map.rows),
+            || "two prompts show the same heatmap",
+        );
+    }
+    judgement.at_most("largest error of a share of attention shown", worst, PERCENT, "%", n_rows);
+    Ok(judgement)
+}
+
+/// For each position the mean over heads of the softmax of its scores.
+fn mean_attention(context: &Context, ids: &[TokenId], layer: usize) -> anyhow::Result<Vec<Vec<f64>>> {
+    let key = TensorKey::Layer(layer, Site::Scores);
+    let mut recorder = Recorder::new(|wanted| wanted == key);
+    context.fork()?.prefill(ids, LogitRows::Last, Some(&mut recorder))?;
+    let tensors = recorder.into_tensors();
+    let scores = tensors.get(&key).ok_or_else(|| anyhow::anyhow!("the model showed no `{key}`"))?;
+    let (n_heads, n_pairs) = (scores.shape[0], scores.shape[1]);
+    let rows = (0..ids.len()).map(|position| {
+        let mut row = vec![0.0; position + 1];
+        for head in 0..n_heads {
+            let start = head * n_pairs + position * (position + 1) / 2;
+            let scores = &scores.values[start..=start + position];
+            let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let weights: Vec<f64> = scores.iter().map(|&score| f64::from(score - max).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            row.iter_mut().zip(weights).for_each(|(mean, weight)| *mean += weight / sum / n_heads as f64);
+        }
+        row
+    });
+    Ok(rows.collect())
+}
+
+/// E3: a rate is shown, differs between replies, and the time it implies fits into the time that passed.
+fn the_rate_is_measured(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
+    let slack = claim.limit("relative_difference")?;
+    let mut judgement = Judgement::new();
+    judgement.input("root hash", context.file()?.root_hash());
+    let sessions = context.chat_sessions()?;
+    let mut worst = 0.0_f64;
+    for inspected in sessions {
+        let Some(rate) = inspected.rate.filter(|rate| *rate > 0.0) else {
+            judgement.fail(format!("no tok/s figure is shown for {:?}", inspected.prompt));
+            continue;
+        };
+        let implied = inspected.steps.len().saturating_sub(1) as f64 / rate;
+        let share = implied / inspected.seconds;
+        worst = worst.max(share);
+        judgement.require(share <= 1.0 + slack, || {
+            format!(
+                "{rate} tok/s over {} tokens is {implied:.2} s, the whole reply took {:.2} s",
+                inspected.steps.len(),
+                inspected.seconds
+            )
+        });
+    }
+    let rates: Vec<Option<f64>> = sessions.iter().map(|inspected| inspected.rate).collect();
+    if let [Some(first), Some(second)] = rates[..] {
+        judgement.require(first.total_cmp(&second).is_ne(), || {
+            format!("both replies show {first} tok/s, though they differ in length")
+        });
+    }
+    judgement.at_most(
+        "time that the rate implies over the time that passed",
+        worst,
+        1.0 + slack,
+        "",
+        sessions.len(),
+    );
+    Ok(judgement)
+}
+
+/// E4: the memory shown against VmRSS.
+fn memory_is_what_the_system_counts(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
+    let limit = claim.limit("relative_difference")?;
+    let mut judgement = Judgement::new();
+    judgement.input("root hash", context.file()?.root_hash());
+    let sessions = context.chat_sessions()?;
+    let mut worst = 0.0_f64;
+    for inspected in sessions {
+        let counted =
+            inspected.resident_bytes.ok_or_else(|| anyhow::anyhow!("the system counts no memory"))?;
+        let Some(shown) = inspected.megabytes else {
+            judgement.fail("no memory figure is shown");
+            continue;
+        };
+        let off = (shown * 1e6 - counted as f64).abs() / counted as f64;
+        worst = worst.max(off);
+        judgement.require(off <= limit, || {
+            format!("the memory shown is {shown} MB, the system counts {:.1} MB", counted as f64 / 1e6)
+        });
+    }
+    judgement.at_most("largest relative error of the memory shown", worst, limit, "", sessions.len());
+    Ok(judgement)
+}

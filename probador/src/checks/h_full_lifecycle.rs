@@ -1,0 +1,363 @@
+//! Section H: what the `apr` command does, judged by what it writes and prints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anyhow::Context as _;
+use apr_format::AprFile;
+use apr_generation::{GenerationParams, SamplingParams, Step, generate};
+use apr_tokenizer::{Message, Tokenizer};
+use serde_json::Value;
+
+use super::chat::GREEDY;
+use super::samples::{HOSTILE, PASSAGE};
+use super::{CheckError, CheckFn, Context, checkpoint};
+use crate::case::Judgement;
+use crate::checklist::Claim;
+use crate::compare::Statistics;
+use crate::process::Ended;
+
+/// The checks of this section.
+pub(super) const CHECKS: &[(&str, CheckFn)] = &[
+    ("H2", safetensors_import),
+    ("H3", gguf_imports),
+    ("H6", inspect_says_what_the_file_holds),
+    ("H7", validate_tells_good_from_damaged),
+    ("H8", statistics_are_right),
+    ("H10", chat_says_what_the_model_says),
+    ("H11", inspection_shows_candidates),
+];
+
+/// The model to write sources from: with the planted fault, one weight of it is changed.
+fn source_model(context: &Context) -> anyhow::Result<AprFile> {
+    match context.planted().source_model() {
+        Some(path) => Ok(AprFile::open(path)?),
+        None => Ok(context.file()?.clone()),
+    }
+}
+
+/// Imports `source` and compares what came of it with the model under test.
+fn judge_import(context: &Context, source: &Path, judgement: &mut Judgement) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("imported.apr");
+    let finished = context.apr(|apr| apr.arg("import").arg(source).arg("-o").arg(&out).arg("--json"))?;
+    if !finished.succeeded() {
+        judgement.fail(format!("the import fails: {}", finished.describe()));
+        return Ok(());
+    }
+    let imported = AprFile::open(&out)?;
+    imported.verify()?;
+    let expected = context.file()?;
+    let hashes = |file: &AprFile| -> BTreeMap<String, Option<String>> {
+        let names = file.entries().iter().map(|entry| &entry.name);
+        names.map(|name| (name.clone(), file.tensor_hash(name).map(str::to_owned))).collect()
+    };
+    let (expected_hashes, found) = (hashes(expected), hashes(&imported));
+    let mut n_differing = 0;
+    for (name, hash) in &expected_hashes {
+        if found.get(name) != Some(hash) {
+            n_differing += 1;
+            judgement.fail(format!("the hash of `{name}` is not that of the model it was written from"));
+        }
+    }
+    judgement.exactly("tensors whose hash differs", n_differing, 0, "", expected_hashes.len());
+    judgement.exactly("tensors imported", found.len(), expected_hashes.len(), "", found.len());
+    let (mut was, mut is) = (expected.metadata().config.clone(), imported.metadata().config.clone());
+    // GGUF keeps these in single precision.
+    for config in [&mut was, &mut is] {
+        config.rope_theta = f64::from(config.rope_theta as f32);
+        config.rms_norm_eps = f64::from(config.rms_norm_eps as f32);
+    }
+    judgement.require(was == is, || format!("the configuration differs: {is:?}, expected {was:?}"));
+    let json = imported.tokenizer_json()?.context("the imported model holds no tokenizer")?;
+    let tokenizer = Tokenizer::from_json(&json)?;
+    for text in HOSTILE.into_iter().chain([PASSAGE, "naïve 日本 👩\u{200d}💻  x\n\n e\u{301}"]) {
+        judgement.require(tokenizer.encode(text) == context.tokenizer()?.encode(text), || {
+            format!("the imported tokenizer encodes {text:?} otherwise")
+        });
+    }
+    Ok(())
+}
+
+/// H2: one file and shards.
+fn safetensors_import(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+    let mut judgement = Judgement::new();
+    let model = source_model(context)?;
+    judgement.input("root hash", model.root_hash());
+    for n_shards in [1, 3] {
+        let folder = tempfile::tempdir()?;
+        checkpoint::write_safetensors(&model, folder.path(), n_shards)?;
+        judge_import(context, folder.path(), &mut judgement)?;
+    }
+    Ok(judgement)
+}
+
+/// H3: GGUF.
+fn gguf_imports(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+    let mut judgement = Judgement::new();
+    let model = source_model(context)?;
+    judgement.input("root hash", model.root_hash());
+    let folder = tempfile::tempdir()?;
+    let source = checkpoint::write_gguf(&model, &folder.path().join("model.gguf"))?;
+    judge_import(context, &source, &mut judgement)?;
+    Ok(judgement)
+}
+
+/// H6: the figures in JSON and in plain text.
+fn inspect_says_what_the_file_holds(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+    let file = context.file()?;
+    let config = &file.metadata().config;
+    let mut judgement = Judgement::new();
+    judgement.input("root hash", file.root_hash());
+    let path = &context.model().path;
+    let json = context.apr(|apr| apr.arg("inspect").arg(path).arg("--json"))?;
+    let plain = context.apr(|apr| apr.arg("inspect").arg(path))?;
+    for finished in [&json, &plain] {
+        judgement.require(finished.succeeded(), || finished.describe());
+    }
+    let report: Value =
+        serde_json::from_slice(&json.stdout).context("`apr inspect --json` prints no JSON")?;
+    let n_parameters: u64 = file.entries().iter().map(apr_format::IndexEntry::n_elements).sum();
+    let figures = [
+        ("parameters", &report["n_parameters"], n_parameters),
+        ("vocab_size", &report["config"]["vocab_size"], config.vocab_size as u64),
+        ("layers", &report["config"]["num_layers"], config.num_layers as u64),
+        ("heads", &report["config"]["num_heads"], config.num_heads as u64),
+        ("key and value heads", &report["config"]["num_kv_heads"], config.num_kv_heads as u64),
+    ];
+    for (what, found, expected) in figures {
+        let found = found.as_u64();
+        judgement.require(found == Some(expected), || {
+            format!("{what} in JSON: {found:?}, the file holds {expected}")
+        });
+    }
+    judgement
+        .require(report["architecture"] == "qwen2", || format!("architecture: {}", report["architecture"]));
+    judgement.exactly("figures in JSON that were compared", 6, 6, "", 6);
+    let text = plain.stdout_text();
+    let line = |label: &str| text.lines().find(|line| line.starts_with(label)).map(str::to_owned);
+    let thousands = |value: usize| {
+        let digits = value.to_string();
+        let mut grouped = String::new();
+        for (index, digit) in digits.chars().enumerate() {
+            if index > 0 && (digits.len() - index).is_multiple_of(3) {
+                grouped.push(',');
+            }
+            grouped.push(digit);
+        }
+        grouped
+    };
+    let shown = [
+        ("Architecture:", "qwen2".to_owned()),
+        ("Vocab:", thousands(config.vocab_size)),
+        ("Layers:", config.num_layers.to_string()),
+        ("Heads:", config.num_heads.to_string()),
+    ];
+    for (label, expected) in shown {
+        let found = line(label);
+        judgement.require(found.as_ref().is_some_and(|line| line.contains(&expected)), || {
+            format!("the plain text says {found:?}, not {label} {expected}")
+        });
+    }
+    let shown = line("Parameters:");
+    let number = shown.as_ref().and_then(|line| parameters(line));
+    let off = number.map_or(f64::INFINITY, |number| (number / n_parameters as f64 - 1.0).abs());
+    judgement.at_most("relative error of the parameters in plain text", off, 0.01, "", 1);
+    Ok(judgement)
+}
+
+/// `494M` or `3.15M` or `3,150,144` on the line.
+fn parameters(line: &str) -> Option<f64> {
+    let word = line.split_whitespace().nth(1)?.replace(',', "");
+    let (digits, scale) = match word.char_indices().last()? {
+        (at, 'K' | 'k') => (&word[..at], 1e3),
+        (at, 'M') => (&word[..at], 1e6),
+        (at, 'B' | 'G') => (&word[..at], 1e9),
+        _ => (word.as_str(), 1.0),
+    };
+    digits.parse::<f64>().ok().map(|value| value * scale)
+}
+
+/// H7: the model is valid; a truncated copy, one with a byte changed and one with a value that is no number are not.
+fn validate_tells_good_from_damaged(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+    let mut judgement = Judgement::new();
+    let path = &context.model().path;
+    let score = |path: &Path| -> anyhow::Result<(Ended, Option<f64>, String)> {
+        let finished = context.apr(|apr| apr.args(["validate", "--quality", "--json"]).arg(path))?;
+        let report: Option<Value> = serde_json::from_slice(&finished.stdout).ok();
+        let score = report.as_ref().and_then(|report| report["quality"]["score"].as_f64());
+        Ok((finished.ended, score, finished.describe()))
+    };
+    let (ended, good, described) = score(path)?;
+    judgement.require(ended == Ended::Exited(0), || format!("on the model, {described}"));
+    judgement.at_least("quality of the model", good.unwrap_or(f64::NAN), 90.0, "points", 1);
+
+    let folder = tempfile::tempdir()?;
+    let size = std::fs::metadata(path)?.len();
+    let nan = crate::faults::plant("weights-not-finite", path)?.context("no such fault")?;
+    let damaged = [
+        (
+            "truncated",
+            damage(path, &folder.path().join("truncated.apr"), |file| file.set_len(size - size / 3))?,
+        ),
+        (
+            "changed in one byte",
+            damage(path, &folder.path().join("changed.apr"), |file| invert(file, size / 2))?,
+        ),
+        ("holding a value that is no number", nan.model.clone()),
+    ];
+    let mut n_accepted = 0;
+    for (what, copy) in &damaged {
+        let (ended, score, _) = score(copy)?;
+        if ended != Ended::Exited(1) {
+            n_accepted += 1;
+            judgement.fail(format!("`apr validate` accepts a copy {what}: {ended:?}"));
+        }
+        judgement.require(score < good || score.is_none(), || {
+            format!("the score of a copy {what} is {score:?}, no lower than the model's {good:?}")
+        });
+    }
+    judgement.exactly("damaged copies that are accepted", n_accepted, 0, "", damaged.len());
+    Ok(judgement)
+}
+
+fn damage(
+    model: &Path,
+    copy: &Path,
+    edit: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> anyhow::Result<std::path::PathBuf> {
+    std::fs::copy(model, copy)?;
+    edit(&mut File::options().read(true).write(true).open(copy)?)?;
+    Ok(copy.to_owned())
+}
+
+fn invert(file: &mut File, offset: u64) -> std::io::Result<()> {
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(&mut byte)?;
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(&[!byte[0]])
+}
+
+/// H8: every tensor's mean and deviation against the engine's own.
+fn statistics_are_right(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
+    let limit = claim.limit("relative_difference")?;
+    let file = context.file()?;
+    let mut judgement = Judgement::new();
+    judgement.input("root hash", file.root_hash());
+    let path = &context.model().path;
+    let finished = context.apr(|apr| apr.args(["tensors", "--stats", "--json"]).arg(path))?;
+    judgement.require(finished.succeeded(), || finished.describe());
+    let rows: Vec<Value> =
+        serde_json::from_slice(&finished.stdout).context("`apr tensors --json` prints no JSON")?;
+    let by_name: BTreeMap<&str, &Value> =
+        rows.iter().filter_map(|row| Some((row["name"].as_str()?, &row["stats"]))).collect();
+    let mut worst = 0.0_f64;
+    for entry in file.entries() {
+        let Some(stats) = by_name.get(entry.name.as_str()) else {
+            judgement.fail(format!("`{}` is missing", entry.name));
+            continue;
+        };
+        let (Some(mean), Some(std)) = (stats["mean"].as_f64(), stats["std"].as_f64()) else {
+            judgement.fail(format!("mean or deviation of `{}` is not finite", entry.name));
+            continue;
+        };
+        let tensor = file.tensor(&entry.name).with_context(|| format!("no tensor `{}`", entry.name))?;
+        let own = Statistics::of_slice(&tensor.to_f32());
+        judgement.require(own.n_nan + own.n_inf == 0, || {
+            format!("`{}` holds values that are not finite", entry.name)
+        });
+        let scale = own.std.unwrap_or(f64::NAN).max(f64::MIN_POSITIVE);
+        let off = ((mean - own.mean.unwrap_or(f64::NAN)).abs() / scale)
+            .max((std - own.std.unwrap_or(f64::NAN)).abs() / scale);
+        if off > worst || off.is_nan() {
+            worst = off;
+        }
+        judgement.require(off <= limit, || {
+            format!(
+                "`{}` differs: mean {mean}, deviation {std}, the engine finds {:?}, {:?}",
+                entry.name, own.mean, own.std
+            )
+        });
+    }
+    judgement.at_most(
+        "largest error of mean or deviation, in deviations",
+        worst,
+        limit,
+        "",
+        file.entries().len(),
+    );
+    Ok(judgement)
+}
+
+/// H10: piped prompts get the greedy continuation that the library computes.
+fn chat_says_what_the_model_says(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+    const N_TOKENS: usize = 20;
+    const PROMPTS: [&str; 3] =
+        ["What is 2+2?", "Name a colour.", "How do I create a new package with Cargo?"];
+    let (mut model, tokenizer) = (context.fork()?, context.tokenizer()?);
+    let mut judgement = Judgement::new();
+    judgement.input("root hash", context.file()?.root_hash());
+    let mut replies = Vec::new();
+    let mut n_differing = 0;
+    for prompt in PROMPTS {
+        let path = &context.model().path;
+        let finished = context.apr(|apr| {
+            apr.arg("chat").arg(path).args(GREEDY).args(["--max-tokens", &N_TOKENS.to_string()]).input(prompt)
+        })?;
+        judgement.require(finished.succeeded(), || finished.describe());
+        let ids = context.chat_ids(&[Message { role: "user".to_owned(), content: prompt.to_owned() }])?;
+        let params = GenerationParams {
+            sampling: SamplingParams::greedy(),
+            max_tokens: Some(N_TOKENS),
+            stop: Vec::new(),
+            end_of_text: context.end_of_text()?,
+        };
+        let expected =
+            generate(
+                model.as_mut(),
+                tokenizer,
+                &ids,
+                &params,
+                &mut |_: &Step<'_>| ControlFlow::Continue(()),
+            )?;
+        let Ok(reply) = String::from_utf8(finished.stdout) else {
+            judgement.fail(format!("the reply to {prompt:?} is not valid text"));
+            continue;
+        };
+        let reply = reply.trim_end_matches('\n').to_owned();
+        judgement.require(!reply.trim().is_empty(), || format!("the reply to {prompt:?} is empty"));
+        if reply != expected.text.trim_end_matches('\n') {
+            n_differing += 1;
+            judgement
+                .fail(format!("the reply to {prompt:?} is {reply:?}, the model gives {:?}", expected.text));
+        }
+        replies.push(reply);
+    }
+    judgement.exactly("replies that are not the model's", n_differing, 0, "", PROMPTS.len());
+    let distinct: BTreeSet<&String> = replies.iter().collect();
+    judgement.require(distinct.len() > 1, || "every prompt gets the same reply");
+    Ok(judgement)
+}
+
+/// H11: every generated token with candidates that hold the chosen one.
+fn inspection_shows_candidates(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+    let mut judgement = Judgement::new();
+    judgement.input("root hash", context.file()?.root_hash());
+    let (mut n_steps, mut fewest) = (0, usize::MAX);
+    for inspected in context.chat_sessions()? {
+        judgement.require(!inspected.steps.is_empty(), || "no candidates are shown for any token");
+        for (index, step) in inspected.steps.iter().enumerate() {
+            n_steps += 1;
+            fewest = fewest.min(step.candidates.len());
+            judgement.require(step.candidates.first().is_some_and(|&(id, _)| id == step.id), || {
+                format!("the candidates of step {} do not start with the token chosen greedily", index + 1)
+            });
+        }
+    }
+    judgement.at_least("fewest candidates shown for a token", fewest as f64, 5.0, "", n_steps);
+    Ok(judgement)
+}
