@@ -27,7 +27,8 @@ pub mod sign;
 mod source;
 mod stats;
 mod tokenizer;
-pub mod validate;
+mod validate;
+mod validation;
 mod verified;
 mod writer;
 
@@ -43,5 +44,6 @@ pub use reader::AprFile;
 pub use sign::SignatureVerdict;
 pub use stats::TensorStats;
 pub use tokenizer::EmbeddedTokenizer;
-pub use validate::{ValidateOptions, Validation, validate};
+pub use validate::{ValidateOptions, validate, validate_bytes};
+pub use validation::{Check, Finding, Outcome, Severity, TensorReport, Validation};
 pub use writer::{AprWriter, TensorSpec, TensorWriter, Written};

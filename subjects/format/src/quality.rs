@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::hash;
 use crate::metadata::Metadata;
-use crate::validate::{Check, Outcome, TensorReport, Validation};
+use crate::validation::{Check, Outcome, TensorReport, Validation};
 
 /// A score and what it is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -41,7 +41,8 @@ impl AprFile {
         let (source, stamp) = FileSource::open(path)?;
         let layout = read_layout(path, &source, stamp.size)?;
         let size = addressable(path, stamp.size)?;
-        let data = source.with_file(|file| mapping::map(file, size)).map_err(FormatError::io("map", path))?;
+        let data =
+            source.with_file(|file| mapping::map(file, path, size)).map_err(FormatError::io("map", path))?;
         let file = Self::new(path, layout, data, Some((source, stamp)));
         file.check_unchanged()?;
         Ok(file)

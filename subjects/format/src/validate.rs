@@ -1,11 +1,10 @@
 //! Everything that is wrong with a file, not only the first thing: what `apr validate` reports.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Serialize;
+use bytes::Bytes;
 
-use crate::architecture::{self, Fit};
+use crate::architecture;
 use crate::error::{Fault, FormatError};
 use crate::hash;
 use crate::header::{Flags, HEADER_SIZE, Header};
@@ -15,7 +14,7 @@ use crate::layout;
 use crate::metadata::{self, Metadata, Slots};
 use crate::sign::{self, SignatureVerdict};
 use crate::source::{FileSource, ReadAt};
-use crate::stats::TensorStats;
+use crate::validation::{Check, Finding, Outcome, Severity, TensorReport, Validation};
 use crate::verified;
 
 /// What to hold a file to.
@@ -27,170 +26,6 @@ pub struct ValidateOptions {
     pub require_signature: bool,
 }
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing.
-    Note,
-    /// Usable, with a doubt.
-    Warning,
-    /// Not to be used.
-    Error,
-}
-
-/// One thing that was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// Which check found it.
-    pub check: Check,
-    /// How bad it is.
-    pub severity: Severity,
-    /// What it is.
-    pub what: String,
-}
-
-/// The checks, in the order they are done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Check {
-    /// Magic, version, flags, reserved bytes, section ranges, CRC32 of the header.
-    Header,
-    /// Strict JSON, no key twice, hashes well-formed.
-    Metadata,
-    /// Names, dtypes, order, shapes against sizes, ranges, end of file.
-    Index,
-    /// Zeros between sections and tensors.
-    Padding,
-    /// Root hash over header, metadata and index.
-    RootHash,
-    /// BLAKE3 of every tensor.
-    TensorHashes,
-    /// CRC32 at the end of the file.
-    Checksum,
-    /// Signature.
-    Signature,
-    /// Embedded tokenizer unpacks to its size and hash.
-    Tokenizer,
-    /// Every tensor the config asks for is there, in its shape.
-    Shapes,
-    /// No element is NaN or infinite.
-    Values,
-}
-
-impl Check {
-    /// Every check.
-    pub const ALL: [Self; 11] = [
-        Self::Header,
-        Self::Metadata,
-        Self::Index,
-        Self::Padding,
-        Self::RootHash,
-        Self::TensorHashes,
-        Self::Checksum,
-        Self::Signature,
-        Self::Tokenizer,
-        Self::Shapes,
-        Self::Values,
-    ];
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Header => "header",
-            Self::Metadata => "metadata",
-            Self::Index => "index",
-            Self::Padding => "padding",
-            Self::RootHash => "root-hash",
-            Self::TensorHashes => "tensor-hashes",
-            Self::Checksum => "checksum",
-            Self::Signature => "signature",
-            Self::Tokenizer => "tokenizer",
-            Self::Shapes => "shapes",
-            Self::Values => "values",
-        })
-    }
-}
-
-/// How a check came out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// Done, and nothing is wrong.
-    Passed,
-    /// Done, and something is wrong: see the findings.
-    Failed,
-    /// Not done.
-    NotDone {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// A tensor and the statistics of its elements.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TensorReport {
-    /// Its name.
-    pub name: String,
-    /// Its dtype, as safetensors writes it.
-    pub dtype: String,
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Statistics of its elements.
-    pub stats: TensorStats,
-}
-
-/// What validating a file found.
-#[derive(Clone, Debug, Serialize)]
-pub struct Validation {
-    /// The file.
-    pub path: PathBuf,
-    /// Its bytes.
-    pub file_size: u64,
-    /// Every check, and how it came out.
-    pub checks: Vec<(Check, Outcome)>,
-    /// Everything found.
-    pub findings: Vec<Finding>,
-    /// What the signature is worth.
-    pub signature: SignatureVerdict,
-    /// The root hash as computed, when header, metadata and index can be read.
-    pub root_hash: Option<String>,
-    /// Tensors that are there and that the config asks for, when that is known.
-    pub tensors_present: Option<(usize, usize)>,
-    /// Elements of all tensors.
-    pub n_parameters: u64,
-    /// Every tensor, when the index can be read.
-    pub tensors: Vec<TensorReport>,
-    /// The metadata, when it can be read.
-    #[serde(skip)]
-    pub metadata: Option<Metadata>,
-    /// How the tensors fit the config.
-    #[serde(skip)]
-    pub(crate) fit: Result<Fit, String>,
-    /// The unpacked tokenizer.
-    #[serde(skip)]
-    pub(crate) tokenizer_json: Option<Vec<u8>>,
-}
-
-impl Validation {
-    /// Whether the file may be used: nothing in error.
-    pub fn is_valid(&self) -> bool {
-        self.findings.iter().all(|finding| finding.severity < Severity::Error)
-    }
-
-    /// How `check` came out.
-    pub fn outcome(&self, check: Check) -> &Outcome {
-        const NEVER: &Outcome = &Outcome::Failed;
-        self.checks.iter().find(|(done, _)| *done == check).map_or(NEVER, |(_, outcome)| outcome)
-    }
-
-    /// Whether `check` was done and found nothing wrong.
-    pub fn passed(&self, check: Check) -> bool {
-        *self.outcome(check) == Outcome::Passed
-    }
-}
-
 /// Reads all of `path` and lists what is wrong with it. An error means that it could not be read.
 pub fn validate(path: &Path, options: &ValidateOptions) -> Result<Validation, FormatError> {
     let (source, stamp) = FileSource::open(path)?;
@@ -200,6 +35,17 @@ pub fn validate(path: &Path, options: &ValidateOptions) -> Result<Validation, Fo
     if now != stamp {
         return Err(FormatError::Changed { path: path.to_owned(), what: "it was written to".to_owned() });
     }
+    Ok(validator.validation)
+}
+
+/// The same for a model that is already in memory; `path` is what the report calls it.
+pub fn validate_bytes(
+    path: &Path,
+    data: &Bytes,
+    options: &ValidateOptions,
+) -> Result<Validation, FormatError> {
+    let mut validator = Validator::new(path, data.len() as u64);
+    validator.run(data, options).map_err(FormatError::io("read", path))?;
     Ok(validator.validation)
 }
 
@@ -238,7 +84,7 @@ impl Validator {
         Self { validation, undone: Check::ALL.to_vec() }
     }
 
-    fn run(&mut self, source: &FileSource, options: &ValidateOptions) -> std::io::Result<()> {
+    fn run(&mut self, source: &dyn ReadAt, options: &ValidateOptions) -> std::io::Result<()> {
         let parts = self.check_head(source)?;
         self.check_data(source, parts.as_ref())?;
         if let Some(parts) = &parts {
@@ -277,7 +123,7 @@ impl Validator {
         self.undone.retain(|undone| *undone != check);
     }
 
-    fn check_head(&mut self, source: &FileSource) -> std::io::Result<Option<Parts>> {
+    fn check_head(&mut self, source: &dyn ReadAt) -> std::io::Result<Option<Parts>> {
         let file_size = self.validation.file_size;
         let mut header_bytes = vec![0; file_size.min(HEADER_SIZE as u64) as usize];
         source.read_exact_at(&mut header_bytes, 0)?;
@@ -324,7 +170,7 @@ impl Validator {
         Ok(Some(parts))
     }
 
-    fn check_data(&mut self, source: &FileSource, parts: Option<&Parts>) -> std::io::Result<()> {
+    fn check_data(&mut self, source: &dyn ReadAt, parts: Option<&Parts>) -> std::io::Result<()> {
         let file_size = self.validation.file_size;
         let Some((parts, entries)) = parts.and_then(|parts| Some((parts, parts.entries.as_ref()?))) else {
             if file_size >= HEADER_SIZE as u64 {

@@ -239,3 +239,78 @@ fn sync_directory(directory: &File) -> io::Result<()> {
         outcome => outcome,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Where the system can do without a name, the way for those that cannot is tested all the same.
+    fn create_named(path: &Path, overwrite: Overwrite) -> Result<AtomicFile, FormatError> {
+        let target = Target::of(path)?;
+        target.check(path, overwrite)?;
+        AtomicFile::create_named(path, &target, overwrite, 0o666)
+    }
+
+    fn names(directory: &Path) -> Vec<OsString> {
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn a_named_file_appears_when_committed_and_is_gone_when_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("target");
+        let mut file = create_named(&path, Overwrite::Refuse).unwrap();
+        file.write_all(b"new").unwrap();
+        assert_eq!(names(directory.path()).len(), 1);
+        assert!(!path.exists());
+        drop(file);
+        assert!(names(directory.path()).is_empty());
+        let mut file = create_named(&path, Overwrite::Refuse).unwrap();
+        file.write_all(b"new").unwrap();
+        file.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(directory.path()), ["target"]);
+    }
+
+    #[test]
+    fn a_named_file_replaces_only_what_it_may() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("target");
+        let refusing = create_named(&path, Overwrite::Refuse).unwrap();
+        fs::write(&path, "old").unwrap();
+        assert!(matches!(refusing.commit(), Err(FormatError::AlreadyExists(_))));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        let mut allowing = create_named(&path, Overwrite::Allow).unwrap();
+        allowing.write_all(b"new").unwrap();
+        allowing.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(directory.path()), ["target"]);
+    }
+
+    /// The check before the commit is skipped: only the system stands between two writers.
+    #[test]
+    fn the_system_refuses_to_replace_when_the_look_before_came_too_early() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("target");
+        fs::write(&path, "old").unwrap();
+        let target = Target::of(&path).unwrap();
+        let file = named::NamedFile::create(&target, 0o666).unwrap();
+        assert_eq!(file.persist(Overwrite::Refuse).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        #[cfg(target_os = "linux")]
+        if let Some(file) = unnamed::UnnamedFile::create(&target, 0o666).unwrap() {
+            assert_eq!(file.persist(Overwrite::Refuse).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(directory.path()), ["target"]);
+    }
+
+    #[test]
+    fn temporary_names_differ_and_fit_the_file_system() {
+        let long = Target { directory: PathBuf::from("."), name: "n".repeat(255).into() };
+        let (first, second) = (long.temporary_name(), long.temporary_name());
+        assert_ne!(first, second);
+        assert!(first.len() < 255);
+    }
+}
