@@ -30,6 +30,12 @@ pub(crate) trait Lanes: Copy {
     /// `2^self` for integral lanes in -126..=127.
     unsafe fn exp2_integral(self) -> Self;
 
+    /// Asks for the cache line at `address`, which need not be valid.
+    #[inline(always)]
+    unsafe fn prefetch<T>(address: *const T) {
+        let _ = address;
+    }
+
     /// The lanes as an array.
     #[inline(always)]
     unsafe fn to_array(self) -> [f32; WIDTH] {

@@ -37,6 +37,11 @@ const PANEL_ROWS: usize = 32;
 /// From this many rows of `x` on, widening a panel once is cheaper than widening it in every tile.
 const PANEL_FROM: usize = 8;
 
+/// How many elements ahead a single row of `x` asks for its weights. It reads each weight once, so it waits for memory;
+/// the hardware's own prefetch restarts at every page. Measured on the head, f16, two threads, 31 GB/s raw read:
+/// 2 KiB ahead on one row of `w` at a time 27.7 GiB/s, on two rows 22, without 15.
+const PREFETCH: usize = 1024;
+
 thread_local! {
     /// The panel of this thread.
     static PANEL: Cell<Buffer> = const { Cell::new(Buffer::new()) };
@@ -111,7 +116,7 @@ unsafe fn rows<L: Lanes, E: Element, const TM: usize, const TN: usize>(
             row += 2;
         }
         while row < part.m() {
-            columns::<L, E, 1, TN>(part, w, w_first, row, first, last);
+            columns::<L, E, 1, 1>(part, w, w_first, row, first, last);
             row += 1;
         }
     }
@@ -169,6 +174,9 @@ unsafe fn tile<L: Lanes, E: Element, const TM: usize, const TN: usize>(
             }
             for n in 0..TN {
                 let weights = E::load::<L>(w.add(n * k + i));
+                if TM == 1 {
+                    L::prefetch(w.wrapping_add(n * k + i + PREFETCH));
+                }
                 for (sums, xs) in sums.iter_mut().zip(xs) {
                     sums[n] = weights.mul_add(xs, sums[n]);
                 }
