@@ -42,9 +42,14 @@ pub(crate) fn bytes_of(entry: &str) -> Vec<u8> {
         .unwrap_or_else(|| entry.as_bytes().to_vec())
 }
 
-/// Whether `byte` can occur in UTF-8 text at all.
-pub(crate) fn occurs_in_text(byte: u8) -> bool {
-    !matches!(byte, 0xC0 | 0xC1 | 0xF5..)
+/// Whether text of assigned characters can do without `byte`: control characters, bytes that are not UTF-8 and those
+/// of planes 4 to 11. Vocabularies that were trained without a full alphabet (SmolLM2's) lack some of these.
+pub(crate) fn is_dispensable(byte: u8) -> bool {
+    match byte {
+        b'\t' | b'\n' | b'\r' => false,
+        ..0x20 | 0x7F | 0xC0 | 0xC1 | 0xF1 | 0xF2 | 0xF5.. => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

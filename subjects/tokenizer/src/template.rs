@@ -4,11 +4,11 @@
 //!
 //! Hugging Face renders a template to one string and then looks for control tokens in it, so a message that spells
 //! `<|im_end|>` ends its turn. Here the template's own control tokens are told apart before anything is rendered:
-//! in the template's source (and in `bos_token` and its kin) every spelling of a control token is replaced by one
-//! private-use character, its mark. The marks of a call are characters that occur nowhere in its messages, nor in the
-//! source. Messages are handed over unchanged, so filters, comparisons and slices see what they would see. In the
-//! output, marks become [`Segment::Control`] and everything else is [`Segment::Text`], which is encoded as text
-//! whatever it spells.
+//! in the template's text and string constants (and in `bos_token` and its kin) every spelling of a control token is
+//! replaced by one private-use character, its mark. The marks of a call are characters that occur nowhere in its
+//! messages, nor in the source. Messages are handed over unchanged, so filters, comparisons and slices see what they
+//! would see. In the output, marks become [`Segment::Control`] and everything else is [`Segment::Text`], which is
+//! encoded as text whatever it spells.
 //!
 //! A mark is a single character, so nothing a template does with its strings can cut one, and no string operation
 //! turns other characters into one: filters rearrange the characters of their inputs, and case mapping, escaping and
@@ -20,6 +20,8 @@
 //! an error rather than a wrong prompt.
 
 mod environment;
+mod guard;
+mod rewrite;
 mod strftime;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +33,7 @@ use thiserror::Error;
 use crate::{Message, Segment, TokenId, Tokenizer};
 
 /// Bytes of a template; published ones have up to some 30,000.
-const MAX_SOURCE_BYTES: usize = 256 << 10;
+const MAX_SOURCE_BYTES: usize = 128 << 10;
 /// Bytes of all messages; far beyond any context.
 const MAX_INPUT_BYTES: usize = 4 << 20;
 /// Bytes of a rendered prompt.
@@ -84,7 +86,7 @@ impl ChatTemplate {
     /// A template from its Jinja source.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
         limit("chat template", source.len(), MAX_SOURCE_BYTES)?;
-        environment::check_syntax(source)?;
+        environment::check_syntax(source).map_err(|error| TemplateError::Syntax(error.to_string()))?;
         Ok(Self { source: source.to_owned(), named_tokens: BTreeMap::new(), now: None })
     }
 
@@ -136,7 +138,6 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         marks: &mut Marks,
     ) -> Result<String, TemplateError> {
-        let source = marks.mark(&self.source, tokenizer)?;
         let mut named: BTreeMap<&str, String> = BTreeMap::new();
         for (name, spelling) in &self.named_tokens {
             named.insert(name.as_str(), marks.mark(spelling, tokenizer)?);
@@ -151,8 +152,18 @@ impl ChatTemplate {
         let n_bytes = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
         let budget = environment::Budget::for_input(n_bytes, messages.len());
         let now = self.now.unwrap_or_else(SystemTime::now);
-        let rendered = environment::render(&source, &conversation, budget, now)
-            .map_err(|error| marks.template_error(&error, tokenizer))?;
+        let mut exhausted = None;
+        let mut mark = |text: &str| {
+            marks.mark(text, tokenizer).unwrap_or_else(|error| {
+                exhausted = Some(error);
+                String::new()
+            })
+        };
+        let rendered = environment::render(&self.source, &mut mark, &conversation, budget, now);
+        if let Some(error) = exhausted {
+            return Err(error);
+        }
+        let rendered = rendered.map_err(|error| marks.template_error(&error, tokenizer))?;
         limit("rendered prompt", rendered.len(), MAX_OUTPUT_BYTES)?;
         Ok(rendered)
     }

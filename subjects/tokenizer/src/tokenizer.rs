@@ -27,10 +27,10 @@ pub struct Tokenizer {
     raw: Matcher,
     /// Added tokens looked for in normalized text.
     normalized: Matcher,
-    /// What each id stands for; `None` for ids without a token.
-    tokens: Vec<Option<Box<[u8]>>>,
-    /// Ids by the bytes they stand for; an added token wins over an entry.
-    ids: HashMap<Box<[u8]>, TokenId>,
+    /// What each id stands for.
+    tokens: TokenTable,
+    /// Added tokens by their spelling.
+    added: HashMap<String, TokenId>,
     control: BTreeMap<String, TokenId>,
     control_matcher: Matcher,
     is_control: Vec<bool>,
@@ -48,31 +48,19 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`, after validating it.
     pub fn from_json(json: &[u8]) -> Result<Self, TokenizerError> {
         let Definition { vocab, merges, ignore_merges, added, nfc, stages, prefix } = validate(json)?;
-        let n_ids = vocab.values().copied().chain(added.iter().map(|token| token.id)).max();
-        let n_ids = n_ids.map_or(0, |id| id as usize + 1);
-        let mut tokens = vec![None; n_ids];
-        let mut ids = HashMap::with_capacity(vocab.len());
-        for (entry, &id) in &vocab {
-            let bytes = bytes::bytes_of(entry).into_boxed_slice();
-            ids.insert(bytes.clone(), TokenId(id));
-            tokens[id as usize] = Some(bytes);
+        let entries = vocab.iter().map(|(entry, &id)| (id, bytes::bytes_of(entry)));
+        let contents = added.iter().map(|token| (token.id, token.content.clone().into_bytes()));
+        let tokens = TokenTable::new(entries.chain(contents).collect());
+        let special: Vec<&Added> = added.iter().filter(|token| token.special).collect();
+        let mut is_control = vec![false; tokens.n_ids()];
+        for token in &special {
+            is_control[token.id as usize] = true;
         }
-        let mut control = BTreeMap::new();
-        let mut is_control = vec![false; n_ids];
-        for Added { id, content, special, .. } in &added {
-            let bytes: Box<[u8]> = content.as_bytes().into();
-            ids.insert(bytes.clone(), TokenId(*id));
-            tokens[*id as usize] = Some(bytes);
-            if *special {
-                control.insert(content.clone(), TokenId(*id));
-                is_control[*id as usize] = true;
-            }
-        }
+        let by_spelling = |token: &Added| (token.content.clone(), TokenId(token.id));
         // No merge leads to a control token (validated); without its entry nothing else does either.
         let entries: Vocab = vocab.into_iter().filter(|(_, id)| !is_control[*id as usize]).collect();
         let model = BPE::builder().vocab_and_merges(entries, merges).ignore_merges(ignore_merges).build();
         let (normalized, raw) = added.iter().partition::<Vec<&Added>, _>(|token| token.normalized);
-        let special: Vec<&Added> = added.iter().filter(|token| token.special).collect();
         Ok(Self {
             model: model.map_err(|error| TokenizerError::Model(error.to_string()))?,
             raw: Matcher::new(&raw, str::to_owned)?,
@@ -84,15 +72,16 @@ impl Tokenizer {
             nfc,
             stages,
             tokens,
-            ids,
-            control,
+            control: special.into_iter().map(by_spelling).collect(),
+            added: added.iter().map(by_spelling).collect(),
             is_control,
             prefix: prefix.into_iter().map(TokenId).collect(),
         })
     }
 
     /// The ids of `text`. Text that spells a control token is plain text: the result has no control token. Equals
-    /// Hugging Face's with `split_special_tokens=True, add_special_tokens=False`.
+    /// Hugging Face's with `split_special_tokens=True, add_special_tokens=False`; like there, a control character that
+    /// the vocabulary has no byte for (SmolLM2's lacks U+0004 and a few more) is left out.
     pub fn encode(&self, text: &str) -> Vec<TokenId> {
         let mut ids = Vec::new();
         self.encode_into(text, Control::Text, &mut ids);
@@ -139,13 +128,13 @@ impl Tokenizer {
 
     /// The bytes that `id` stands for.
     pub fn token_bytes(&self, id: TokenId) -> Option<Vec<u8>> {
-        self.tokens.get(id.index())?.as_deref().map(<[u8]>::to_vec)
+        self.tokens.get(id).map(<[u8]>::to_vec)
     }
 
     /// `id` for people: its text, with bytes that are part of a character as `\xNN`, or `<id N>` when there is no such
     /// token.
     pub fn token_text(&self, id: TokenId) -> String {
-        let Some(bytes) = self.tokens.get(id.index()).and_then(Option::as_deref) else {
+        let Some(bytes) = self.tokens.get(id) else {
             return format!("<id {id}>");
         };
         let mut text = String::new();
@@ -160,12 +149,17 @@ impl Tokenizer {
 
     /// The token that stands for exactly `text` (` the`, not `Ġthe`).
     pub fn token_to_id(&self, text: &str) -> Option<TokenId> {
-        self.ids.get(text.as_bytes()).copied()
+        let entry = || {
+            let mut entry = String::new();
+            bytes::write_chars(text, &mut entry);
+            self.model.token_to_id(&entry).map(TokenId)
+        };
+        self.added.get(text).copied().or_else(entry)
     }
 
     /// One more than the largest id that has a token.
     pub fn vocab_size(&self) -> usize {
-        self.tokens.len()
+        self.tokens.n_ids()
     }
 
     /// The control tokens by their spelling: those that the file calls special.
@@ -186,7 +180,7 @@ impl Tokenizer {
 
     /// The bytes of `id`; none for an id without a token.
     pub(crate) fn bytes(&self, id: TokenId) -> &[u8] {
-        self.tokens.get(id.index()).and_then(Option::as_deref).unwrap_or_default()
+        self.tokens.get(id).unwrap_or_default()
     }
 
     /// Stretches of `text`, each with the control token that is spelled after it.
@@ -227,6 +221,41 @@ impl Tokenizer {
 /// `text` in NFC, by the tables that `tokenizers` has (Unicode 9): ids must be those the model was trained on.
 fn to_nfc(text: &str) -> String {
     text.nfc().map(|(c, _)| c).collect()
+}
+
+/// The bytes of every token, end to end.
+#[derive(Debug)]
+struct TokenTable {
+    /// Where the bytes of each id start, and where the last one's end.
+    starts: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+impl TokenTable {
+    /// Of two tokens with one id the later wins.
+    fn new(mut tokens: Vec<(u32, Vec<u8>)>) -> Self {
+        tokens.sort_by_key(|(id, _)| *id);
+        let mut table = Self { starts: vec![0], bytes: Vec::new() };
+        for (id, bytes) in tokens {
+            let id = id as usize;
+            // Ids without a token are empty; no token is.
+            table.starts.resize(table.starts.len().max(id + 1), table.bytes.len() as u32);
+            table.bytes.truncate(table.starts[id] as usize);
+            table.bytes.extend_from_slice(&bytes);
+            table.starts.truncate(id + 1);
+            table.starts.push(table.bytes.len() as u32);
+        }
+        table
+    }
+
+    fn n_ids(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    fn get(&self, id: TokenId) -> Option<&[u8]> {
+        let (start, end) = (*self.starts.get(id.index())?, *self.starts.get(id.index() + 1)?);
+        Some(&self.bytes[start as usize..end as usize]).filter(|bytes| !bytes.is_empty())
+    }
 }
 
 /// Finds added tokens in text: the leftmost, and of those the longest.

@@ -8,9 +8,11 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use tokenizers::models::bpe::Vocab;
 
 use crate::bytes;
 use crate::error::TokenizerError;
@@ -33,7 +35,7 @@ const MAX_ADDED_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Definition {
     /// Entries in the byte alphabet, with their ids.
-    pub(crate) vocab: HashMap<String, u32>,
+    pub(crate) vocab: Vocab,
     /// Pairs to merge, best first; parts and results are in `vocab` and none is a control token.
     pub(crate) merges: Vec<(String, String)>,
     /// Whether a piece that is an entry is taken whole before any merge.
@@ -65,9 +67,9 @@ struct File<'a> {
     version: Option<String>,
     // transformers overrides both at every call; so does the caller here, who knows the context length.
     #[serde(rename = "truncation", default)]
-    _truncation: serde::de::IgnoredAny,
+    _truncation: IgnoredAny,
     #[serde(rename = "padding", default)]
-    _padding: serde::de::IgnoredAny,
+    _padding: IgnoredAny,
     #[serde(borrow, default)]
     added_tokens: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -87,17 +89,18 @@ struct Model {
     #[serde(rename = "type")]
     kind: Option<String>,
     dropout: Option<f64>,
-    unk_token: Option<String>,
+    // A byte without an entry is left out: an unknown token would be a control token made from text.
+    #[serde(rename = "unk_token", default)]
+    _unk_token: Option<String>,
     continuing_subword_prefix: Option<String>,
     end_of_word_suffix: Option<String>,
-    // Both say what becomes of unknown characters; every byte has an entry here, so there are none.
     #[serde(rename = "fuse_unk", default)]
     _fuse_unk: bool,
     #[serde(default)]
     byte_fallback: bool,
     #[serde(default)]
     ignore_merges: bool,
-    vocab: Vocab,
+    vocab: Entries,
     merges: Vec<Merge>,
 }
 
@@ -114,27 +117,53 @@ struct AddedToken {
     special: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
+/// A merge as `["a", "b"]` or, in older files, `"a b"`.
 enum Merge {
     Pair(String, String),
     Line(String),
 }
 
-/// The vocabulary object, read without losing a repeated key.
-struct Vocab(Vec<(String, u64)>);
-
-impl<'de> Deserialize<'de> for Vocab {
+impl<'de> Deserialize<'de> for Merge {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Vocab;
+        struct Parts;
+        impl<'de> Visitor<'de> for Parts {
+            type Value = Merge;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a merge: two strings, or one with a space between the parts")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<Merge, E> {
+                Ok(Merge::Line(line.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Merge, A::Error> {
+                let left = parts.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+                let right = parts.next_element()?.ok_or_else(|| A::Error::invalid_length(1, &self))?;
+                match parts.next_element::<IgnoredAny>()? {
+                    None => Ok(Merge::Pair(left, right)),
+                    Some(_) => Err(A::Error::invalid_length(3, &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Parts)
+    }
+}
+
+/// The vocabulary object, read without losing a repeated key.
+struct Entries(Vec<(String, u64)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Entries;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object from token to id")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocab, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry::<String, u64>()? {
                     if entries.len() as u64 == MAX_IDS {
@@ -142,10 +171,10 @@ impl<'de> Deserialize<'de> for Vocab {
                     }
                     entries.push(entry);
                 }
-                Ok(Vocab(entries))
+                Ok(Entries(entries))
             }
         }
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_map(Pairs)
     }
 }
 
@@ -161,7 +190,7 @@ pub(crate) fn validate(json: &[u8]) -> Result<Definition, TokenizerError> {
         return Err(unsupported("version", format!("{version:?}")));
     }
     check_model_kind(&file.model)?;
-    let mut owners = HashMap::new();
+    let mut owners = Owners::default();
     let vocab = vocabulary(file.model.vocab, &mut owners)?;
     let added = added_tokens(file.added_tokens, &vocab, &mut owners)?;
     let control: HashSet<&str> =
@@ -203,16 +232,11 @@ fn check_model_kind(model: &Model) -> Result<(), TokenizerError> {
     if model.byte_fallback {
         return Err(unsupported("model", "with byte_fallback"));
     }
-    // An unknown token never occurs: every byte of text has an entry.
-    let _ = &model.unk_token;
     Ok(())
 }
 
-fn vocabulary(
-    entries: Vocab,
-    owners: &mut HashMap<u32, String>,
-) -> Result<HashMap<String, u32>, TokenizerError> {
-    let mut vocab = HashMap::with_capacity(entries.0.len());
+fn vocabulary(entries: Entries, owners: &mut Owners) -> Result<Vocab, TokenizerError> {
+    let mut vocab = Vocab::with_capacity(entries.0.len());
     for (token, id) in entries.0 {
         if token.len() > MAX_ENTRY_BYTES {
             let what = "length of a vocabulary entry";
@@ -222,16 +246,39 @@ fn vocabulary(
         if token.is_empty() {
             return Err(TokenizerError::EmptyToken(id));
         }
-        if let Some(first) = owners.insert(id, token.clone())
-            && first != token
-        {
-            return Err(TokenizerError::DuplicateId { id, first, second: token });
-        }
-        if let Some(first) = vocab.insert(token.clone(), id) {
+        if let Some(&first) = vocab.get(&token) {
             return Err(TokenizerError::DuplicateToken { token, first, second: id });
         }
+        if !owners.claim(id) {
+            return Err(duplicate_id(&vocab, &[], id, token));
+        }
+        vocab.insert(token, id);
     }
     Ok(vocab)
+}
+
+/// Which ids belong to a token.
+#[derive(Default)]
+struct Owners(Vec<bool>);
+
+impl Owners {
+    /// Whether `id` was free until now.
+    fn claim(&mut self, id: u32) -> bool {
+        let id = id as usize;
+        if self.0.len() <= id {
+            self.0.resize(id + 1, false);
+        }
+        !std::mem::replace(&mut self.0[id], true)
+    }
+}
+
+/// The error for `second`, which has the `id` of another token.
+fn duplicate_id(vocab: &Vocab, added: &[Added], id: u32, second: String) -> TokenizerError {
+    let mut owners = vocab.iter().map(|(token, id)| (token, *id));
+    let mut added = added.iter().map(|token| (&token.content, token.id));
+    let first = owners.find(|owner| owner.1 == id).or_else(|| added.find(|owner| owner.1 == id));
+    let first = first.map(|(token, _)| token.clone()).unwrap_or_default();
+    TokenizerError::DuplicateId { id, first, second }
 }
 
 fn checked_id(token: &str, id: u64) -> Result<u32, TokenizerError> {
@@ -243,8 +290,8 @@ fn checked_id(token: &str, id: u64) -> Result<u32, TokenizerError> {
 
 fn added_tokens(
     raw: Option<&RawValue>,
-    vocab: &HashMap<String, u32>,
-    owners: &mut HashMap<u32, String>,
+    vocab: &Vocab,
+    owners: &mut Owners,
 ) -> Result<Vec<Added>, TokenizerError> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
     let limit = 2 * MAX_ADDED_BYTES + MAX_ADDED * 256;
@@ -278,15 +325,13 @@ fn added_tokens(
             let what = format!("entry {:?} with single_word, lstrip or rstrip", token.content);
             return Err(unsupported("added_tokens", what));
         }
-        let earlier = seen.insert(token.content.clone(), id);
-        let in_vocab = vocab.get(&token.content).copied().filter(|&in_vocab| in_vocab != id);
-        if let Some(first) = earlier.or(in_vocab) {
+        let in_vocab = vocab.get(&token.content).copied();
+        let earlier = seen.insert(token.content.clone(), id).or(in_vocab.filter(|in_vocab| *in_vocab != id));
+        if let Some(first) = earlier {
             return Err(TokenizerError::DuplicateToken { token: token.content, first, second: id });
         }
-        if let Some(first) = owners.insert(id, token.content.clone())
-            && first != token.content
-        {
-            return Err(TokenizerError::DuplicateId { id, first, second: token.content });
+        if in_vocab.is_none() && !owners.claim(id) {
+            return Err(duplicate_id(vocab, &added, id, token.content));
         }
         added.push(Added {
             id,
@@ -298,10 +343,10 @@ fn added_tokens(
     Ok(added)
 }
 
-fn check_alphabet(vocab: &HashMap<String, u32>, control: &HashSet<&str>) -> Result<(), TokenizerError> {
-    for byte in (0..=u8::MAX).filter(|&byte| bytes::occurs_in_text(byte)) {
+fn check_alphabet(vocab: &Vocab, control: &HashSet<&str>) -> Result<(), TokenizerError> {
+    for byte in 0..=u8::MAX {
         let entry = bytes::char_of(byte).to_string();
-        if !vocab.contains_key(&entry) {
+        if !vocab.contains_key(&entry) && !bytes::is_dispensable(byte) {
             return Err(TokenizerError::MissingByte(byte));
         }
         if control.contains(entry.as_str()) {
@@ -313,11 +358,12 @@ fn check_alphabet(vocab: &HashMap<String, u32>, control: &HashSet<&str>) -> Resu
 
 fn merges(
     merges: Vec<Merge>,
-    vocab: &HashMap<String, u32>,
+    vocab: &Vocab,
     control: &HashSet<&str>,
 ) -> Result<Vec<(String, String)>, TokenizerError> {
     let mut pairs = Vec::with_capacity(merges.len());
     let mut seen = HashSet::with_capacity(merges.len());
+    let mut joined = String::new();
     for (rank, merge) in merges.into_iter().enumerate() {
         let (left, right) = match merge {
             Merge::Pair(left, right) => (left, right),
@@ -327,7 +373,9 @@ fn merges(
                 _ => return Err(TokenizerError::BadMerge { rank, merge: excerpt(&line) }),
             },
         };
-        let joined = format!("{left}{right}");
+        joined.clear();
+        joined.push_str(&left);
+        joined.push_str(&right);
         for token in [&left, &right, &joined] {
             if !vocab.contains_key(token) {
                 let missing = excerpt(token);
@@ -335,7 +383,7 @@ fn merges(
                 return Err(TokenizerError::UnknownMerge { rank, left, right, missing });
             }
             if control.contains(token.as_str()) {
-                return Err(TokenizerError::ReachableControl(token.clone()));
+                return Err(TokenizerError::ReachableControl(token.to_owned()));
             }
         }
         if !seen.insert((vocab[&left], vocab[&right])) {
@@ -447,11 +495,7 @@ fn check_decoder(value: &Value) -> Result<(), TokenizerError> {
 }
 
 /// `ByteLevel` moves offsets only, which nobody sees here; `TemplateProcessing` may put control tokens in front.
-fn post_processor(
-    value: &Value,
-    vocab: &HashMap<String, u32>,
-    added: &[Added],
-) -> Result<Vec<u32>, TokenizerError> {
+fn post_processor(value: &Value, vocab: &Vocab, added: &[Added]) -> Result<Vec<u32>, TokenizerError> {
     const PART: &str = "post_processor";
     let mut prefix = Vec::new();
     for member in members(PART, value, "processors")? {

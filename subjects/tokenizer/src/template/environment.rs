@@ -2,19 +2,23 @@
 //!
 //! What transformers offers templates (`chat_template_utils.py`): trimmed blocks, loop controls, Python's string
 //! methods, `tojson` without HTML escapes, `raise_exception` and `strftime_now`. The engine charges one fuel per
-//! instruction and per 64 bytes it makes, before it makes them; methods and filters added here do the same.
+//! instruction and per 64 bytes it makes, before it makes them; methods and filters added here do the same, and what
+//! the engine does not charge for goes through guards ([`super::rewrite`]). Filters and functions that chat templates
+//! do not use and that would need guards of their own are not there.
 
 use std::io;
 use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
-use super::{MAX_OUTPUT_BYTES, TemplateError, strftime};
+use super::guard;
+use super::rewrite::{Guards, Rewritten, rewrite};
+use super::{MAX_OUTPUT_BYTES, strftime};
 
 /// Bytes that one fuel pays for.
 const BYTES_PER_FUEL: usize = 64;
@@ -40,24 +44,29 @@ impl Budget {
 struct Raised(String);
 
 /// Parses a template without running it.
-pub(super) fn check_syntax(source: &str) -> Result<(), TemplateError> {
-    let parsed = environment(SystemTime::UNIX_EPOCH).and_then(|environment| {
-        environment.template_from_named_str("chat_template", source)?;
-        Ok(())
-    });
-    parsed.map_err(|error| TemplateError::Syntax(error.to_string()))
+pub(super) fn check_syntax(source: &str) -> Result<(), Error> {
+    let Rewritten { source, guards } = rewrite(source, syntax()?, &mut str::to_owned)?;
+    environment(&guards, SystemTime::UNIX_EPOCH).template_from_named_str("chat_template", &source)?;
+    Ok(())
 }
 
-/// Renders `source` with the variables in `conversation`.
+/// Renders `source` with the variables in `conversation`; `mark` is applied to every piece of text in `source` first.
 pub(super) fn render(
     source: &str,
+    mark: &mut dyn FnMut(&str) -> String,
     conversation: &Value,
     budget: Budget,
     now: SystemTime,
 ) -> Result<String, Error> {
-    let mut environment = environment(now)?;
+    let Rewritten { source, guards } = rewrite(source, syntax()?, mark)?;
+    let mut environment = environment(&guards, now);
     environment.set_fuel(Some(budget.fuel));
-    environment.template_from_named_str("chat_template", source)?.render(conversation)
+    environment.template_from_named_str("chat_template", &source)?.render(conversation)
+}
+
+/// Delimiters and trimming as transformers sets them; what is rewritten has no white space left to trim.
+fn syntax() -> Result<SyntaxConfig, Error> {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()
 }
 
 /// Whether the budget, or the nesting allowed, ran out.
@@ -79,12 +88,22 @@ fn causes<'e>(
     std::iter::successors(Some(error), |error| error.source())
 }
 
-fn environment(now: SystemTime) -> Result<Environment<'static>, Error> {
+fn environment(guards: &Guards, now: SystemTime) -> Environment<'static> {
     let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_recursion_limit(MAX_RECURSION);
     environment.set_unknown_method_callback(method);
+    environment.add_function(guards.held.clone(), guard::held);
+    environment.add_function(guards.compared.clone(), guard::compared);
+    environment.add_function(guards.needle.clone(), guard::needle);
+    environment.add_function(guards.indexed.clone(), guard::indexed);
+    environment.add_function("namespace", guard::namespace);
+    environment.add_function("dict", guard::dict);
+    environment.remove_global("debug");
+    for filter in ["batch", "chain", "groupby", "pprint", "slice", "sum", "zip"] {
+        environment.remove_filter(filter);
+    }
+    environment.add_filter("format", format_printf);
     environment.add_filter("trim", trim);
     environment.add_filter("tojson", to_json);
     environment.add_function("raise_exception", |reason: String| -> Result<Value, Error> {
@@ -93,7 +112,7 @@ fn environment(now: SystemTime) -> Result<Environment<'static>, Error> {
     environment.add_function("strftime_now", move |format: &str| {
         strftime::format(now, format).map_err(|error| Error::new(ErrorKind::InvalidOperation, error))
     });
-    Ok(environment)
+    environment
 }
 
 /// What Python calls white space; Unicode's definition lacks the four separators U+001C to U+001F.
@@ -107,6 +126,20 @@ fn trim(text: &str, chars: Option<&str>) -> String {
         None => text.trim_matches(is_python_space),
     }
     .to_owned()
+}
+
+/// `"%s and %d"|format(a, b)`, without `%c`: no character is made from a number.
+fn format_printf(
+    state: &mut State<'_, '_>,
+    format: &Value,
+    values: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    let directives = format.as_str().unwrap_or_default().split('%').skip(1);
+    if directives.filter_map(|directive| directive.chars().find(char::is_ascii_alphabetic)).any(|c| c == 'c')
+    {
+        return Err(Error::new(ErrorKind::InvalidOperation, "format: %c is not supported"));
+    }
+    minijinja::filters::format(state, format, values)
 }
 
 /// Methods of Python's types. Those of `pycompat` are paid for afterwards; the ones whose result can be much larger
