@@ -27,7 +27,7 @@ pub mod sign;
 mod source;
 mod stats;
 mod tokenizer;
-mod validate;
+pub mod validate;
 mod validation;
 mod verified;
 mod writer;

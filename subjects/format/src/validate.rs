@@ -14,8 +14,9 @@ use crate::layout;
 use crate::metadata::{self, Metadata, Slots};
 use crate::sign::{self, SignatureVerdict};
 use crate::source::{FileSource, ReadAt};
-use crate::validation::{Check, Finding, Outcome, Severity, TensorReport, Validation};
 use crate::verified;
+
+pub use crate::validation::{Check, Finding, Outcome, Severity, TensorReport, Validation};
 
 /// What to hold a file to.
 #[derive(Clone, Debug, Default)]

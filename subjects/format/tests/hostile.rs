@@ -173,7 +173,7 @@ fn sections_that_do_not_follow_one_another_are_refused() {
     check(header(|header| header.metadata_size += 64), "its tensor index starts at");
     check(header(|header| header.tensor_index_offset = u64::MAX), "its tensor index starts at");
     check(header(|header| header.tensor_index_offset -= 64), "its tensor index starts at");
-    check(header(|header| header.data_offset = u64::MAX & !63), "its metadata and index needs");
+    check(header(|header| header.data_offset = !63), "its metadata and index needs");
     check(header(|header| header.data_offset += 1), "its tensor data starts at");
     check(header(|header| header.data_offset = 0), "its tensor data starts at");
     check(header(|header| header.data_offset -= 64), "it is cut short");
@@ -216,7 +216,7 @@ fn index_entries_that_make_no_sense_are_refused() {
     );
     check(|raw| raw.entry(NORM).n_dimensions = 255, "255 dimensions");
     check(|raw| raw.entry(NORM).size = u64::MAX, "are stored");
-    check(|raw| raw.entry(NORM).offset = u64::MAX & !63, "with a hole");
+    check(|raw| raw.entry(NORM).offset = !63, "with a hole");
     check(|raw| raw.entry(NORM).offset += 64, "with a hole");
     check(|raw| raw.entry(NORM).offset += 4, "which is not a multiple of 64");
     check(|raw| raw.entry(NORM).offset -= 64, "inside another tensor");
@@ -305,7 +305,7 @@ fn tensor_hashes_that_are_not_those_of_the_tensors_are_refused() {
     );
     check(
         |raw| {
-            raw.replace("\"tensor_hashes\":{", &format!("\"tensor_hashes\":{{\"x\":\"{}\",", "0".repeat(64)))
+            raw.replace("\"tensor_hashes\":{", &format!("\"tensor_hashes\":{{\"x\":\"{}\",", "0".repeat(64)));
         },
         "`x`",
     );

@@ -288,14 +288,6 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-fn spec(name: &str, n: usize) -> TensorSpec {
-    TensorSpec { name: name.to_owned(), dtype: DType::F32, shape: vec![n] }
-}
-
-fn create(path: &Path, overwrite: Overwrite) -> Result<AprWriter, FormatError> {
-    AprWriter::create(path, Metadata::default(), vec![spec("a", 4)], overwrite)
-}
-
 /// Where `needle` starts in `bytes`.
 pub(crate) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes.windows(needle.len()).position(|window| window == needle)
