@@ -4,8 +4,8 @@
 probador: ## verify the embedded model against the whole checklist
 	cargo build --release --package apr-cli --package probador --quiet && cargo probador full
 
-probador-golden: ## compare every golden tensor with what the stack computes
-	cargo probador golden verify
+probador-golden: ## compare every golden tensor with what the stack computes (MODEL=tiny)
+	cargo probador golden verify $(or $(MODEL),tiny)
 
 probador-report: ## rebuild the report of the last run
 	cargo probador report
