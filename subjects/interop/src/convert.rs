@@ -14,9 +14,9 @@ use rayon::prelude::*;
 use crate::dequantize::dequantize;
 use crate::encoding::Encoding;
 use crate::error::ImportError;
+use crate::input_file::InputFile;
 use crate::model::{RowOrder, SourceTensor};
 use crate::progress::Progress;
-use crate::source_file::SourceFile;
 
 /// Elements in a chunk, about; 8 MiB of f16.
 const CHUNK_ELEMENTS: usize = 4 << 20;
@@ -26,7 +26,7 @@ const TASK_ELEMENTS: usize = 16 << 10;
 /// Writes the tensor as `dtype`; `out` must expect exactly its bytes.
 pub(crate) fn write_tensor<W: Write + Seek + Send>(
     tensor: &SourceTensor,
-    file: &SourceFile,
+    file: &InputFile,
     dtype: DType,
     out: &mut TensorWriter<'_, W>,
     progress: &dyn Progress,
@@ -54,7 +54,7 @@ pub(crate) fn write_tensor<W: Write + Seek + Send>(
 /// Reads a whole small part of a tensor as f32: `n_rows` rows from `first_row` on.
 pub(crate) fn read_rows(
     tensor: &SourceTensor,
-    file: &SourceFile,
+    file: &InputFile,
     first_row: usize,
     n_rows: usize,
 ) -> Result<Vec<f32>, ImportError> {
@@ -103,7 +103,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Reads and converts chunk `index`.
-    fn fill(&self, file: &SourceFile, index: usize, chunk: &mut Chunk) -> Result<(), ImportError> {
+    fn fill(&self, file: &InputFile, index: usize, chunk: &mut Chunk) -> Result<(), ImportError> {
         let encoding = self.tensor.encoding;
         let first = index * self.units_per_chunk;
         let n_elements = self.unit * self.units_per_chunk.min(self.n_units - first);

@@ -3,13 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use apr_format::{AprFile, AprWriter, FormatError, Overwrite, Provenance, SourceFile, TensorSpec, atomic};
+use apr_format::{
+    AprFile, AprWriter, EmbeddedTokenizer, FormatError, Overwrite, Provenance, SourceFile, TensorSpec, atomic,
+};
 use apr_tensor::DType;
+use apr_tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::architecture::Architecture;
 use crate::convert::write_tensor;
 use crate::error::ImportError;
+use crate::input_file::InputFile;
 use crate::model::{Model, ModelFault, RowOrder, SourceTensor};
 use crate::progress::Progress;
 use crate::source::Source;
@@ -78,7 +82,7 @@ pub fn import(
         return Err(FormatError::AlreadyExists(out.to_owned()).into());
     }
     let (mut model, path) = open(source, options)?;
-    atomic::ensure_distinct(out, model.files.iter().map(|file| file.path()))?;
+    atomic::ensure_distinct(out, model.files.iter().map(InputFile::path))?;
     let mut transformations = Vec::new();
     if options.tie_embeddings {
         transformations.extend(tie::tie(&mut model)?);
@@ -91,8 +95,9 @@ pub fn import(
 
     let specs: Vec<TensorSpec> =
         model.tensors.iter().map(|(name, tensor)| spec(name, tensor, dtype)).collect();
+    let (hashes, embedded) = rayon::join(|| hash_sources(&model, progress), || embed_tokenizer(&model));
     let provenance = Provenance {
-        files: hash_sources(&model, progress)?,
+        files: hashes?,
         tool: "apr import".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         transformations: transformations.clone(),
@@ -100,6 +105,7 @@ pub fn import(
     };
     let mut metadata = std::mem::take(&mut model.metadata);
     metadata.source = Some(source.describe());
+    metadata.tokenizer = embedded?;
     metadata.provenance = Some(provenance);
     let architecture = metadata.architecture.clone().unwrap_or_default();
     let original_format = metadata.original_format.clone().unwrap_or_default();
@@ -111,7 +117,7 @@ pub fn import(
         let mut out = writer.tensor_writer(&spec.name)?;
         write_tensor(tensor, &model.files[tensor.file], spec.dtype, &mut out, progress)?;
     }
-    model.files.iter().try_for_each(crate::source_file::SourceFile::check_unchanged)?;
+    model.files.iter().try_for_each(InputFile::check_unchanged)?;
     let written = writer.finish()?;
     progress.end();
     Ok(ImportSummary {
@@ -121,7 +127,7 @@ pub fn import(
         output: written.path.clone(),
         n_tensors: written.n_tensors,
         n_parameters: written.n_parameters,
-        source_bytes: model.files.iter().map(crate::source_file::SourceFile::size).sum(),
+        source_bytes: model.files.iter().map(InputFile::size).sum(),
         file_size: written.file_size,
         seconds: start.elapsed().as_secs_f64(),
         root_hash: written.root_hash,
@@ -185,9 +191,22 @@ fn describe_conversions(model: &Model, dtype: Option<DType>) -> Vec<String> {
     done
 }
 
+/// The tokenizer, compressed, after checking that it can be used with this model.
+fn embed_tokenizer(model: &Model) -> Result<Option<EmbeddedTokenizer>, ImportError> {
+    let Some((path, json)) = &model.tokenizer else { return Ok(None) };
+    let tokenizer = Tokenizer::from_json(json)
+        .map_err(|error| ImportError::model(path)(ModelFault::SideFile(error.to_string())))?;
+    let (n_ids, n_rows) = (tokenizer.vocab_size(), model.metadata.config.vocab_size);
+    if n_ids > n_rows {
+        let what = format!("its tokenizer has ids up to {}, the embedding has {n_rows} rows", n_ids - 1);
+        return Err(ImportError::model(path)(ModelFault::SideFile(what)));
+    }
+    Ok(Some(EmbeddedTokenizer::new(json)))
+}
+
 /// Name, size and SHA-256 of every file tensors come from.
 fn hash_sources(model: &Model, progress: &dyn Progress) -> Result<Vec<SourceFile>, ImportError> {
-    let total = model.files.iter().map(crate::source_file::SourceFile::size).sum();
+    let total = model.files.iter().map(InputFile::size).sum();
     progress.start("hashing the source", Some(total));
     let files = model.files.iter().map(|file| {
         let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -8,11 +8,11 @@ mod encoding;
 mod error;
 pub mod gguf;
 mod import;
+mod input_file;
 mod model;
 mod progress;
 pub mod safetensors;
 mod source;
-mod source_file;
 mod tie;
 
 pub use architecture::Architecture;

@@ -1,21 +1,24 @@
 //! A source, opened and understood: what the model is, and where each tensor's bytes lie. The same for every format.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use apr_format::{Metadata, ModelConfig};
 use thiserror::Error;
 
 use crate::architecture::{Architecture, EMBEDDING, layer_of};
 use crate::encoding::Encoding;
-use crate::source_file::SourceFile;
+use crate::input_file::InputFile;
 
 /// A model in a source, its tensors checked against its config.
 #[derive(Debug)]
 pub(crate) struct Model {
-    /// Config, tokenizer, template and names; hashes and provenance come when it is written.
+    /// Config, template and names; tokenizer, hashes and provenance come when it is written.
     pub(crate) metadata: Metadata,
+    /// `tokenizer.json` and the file it is from.
+    pub(crate) tokenizer: Option<(PathBuf, Vec<u8>)>,
     /// The files tensors are in.
-    pub(crate) files: Vec<SourceFile>,
+    pub(crate) files: Vec<InputFile>,
     /// The tensors, by checkpoint key.
     pub(crate) tensors: BTreeMap<String, SourceTensor>,
     /// What was decided on the user's behalf.
@@ -154,6 +157,18 @@ pub enum ModelFault {
 
 fn supported() -> String {
     Architecture::ALL.map(Architecture::name).join(", ")
+}
+
+/// The width of a head where the source does not state it: an even share of the residual stream.
+pub(crate) fn even_head_dim(hidden_size: usize, num_heads: usize) -> Result<usize, ModelFault> {
+    match hidden_size.checked_div(num_heads) {
+        Some(head_dim) if head_dim * num_heads == hidden_size => Ok(head_dim),
+        _ => Err(ModelFault::ConfigValue {
+            key: "num_attention_heads",
+            value: num_heads.to_string(),
+            rule: "it must divide the hidden size, since no head_dim is stated",
+        }),
+    }
 }
 
 /// Refuses numbers that no network has, before anything is computed from them.

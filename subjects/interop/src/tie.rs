@@ -3,8 +3,8 @@
 use crate::architecture::{EMBEDDING, HEAD};
 use crate::convert::read_rows;
 use crate::error::ImportError;
+use crate::input_file::InputFile;
 use crate::model::{Model, ModelFault, SourceTensor};
-use crate::source_file::SourceFile;
 
 /// Rows compared, spread over the vocabulary.
 const N_SAMPLES: usize = 256;
@@ -45,7 +45,7 @@ pub(crate) fn tie(model: &mut Model) -> Result<Option<String>, ImportError> {
 }
 
 /// `|a - b| / |b|` in the Euclidean norm: over all rows when both are plain floats, over a sample otherwise.
-fn difference(a: &SourceTensor, b: &SourceTensor, files: &[SourceFile]) -> Result<f64, ImportError> {
+fn difference(a: &SourceTensor, b: &SourceTensor, files: &[InputFile]) -> Result<f64, ImportError> {
     let n_rows = a.shape[0];
     let is_exact = a.encoding.dtype().is_some() && b.encoding.dtype().is_some();
     let step = if is_exact { 1 } else { n_rows.div_ceil(N_SAMPLES) };

@@ -27,12 +27,8 @@ pub fn dequantize(encoding: Encoding, blocks: &[u8], elements: &mut [f32]) {
     );
     match encoding {
         Encoding::F32 => each_block(blocks, elements, |bytes, out| *out = [f32::from_le_bytes(*bytes)]),
-        Encoding::F16 => {
-            halves(blocks, elements, f16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out))
-        }
-        Encoding::Bf16 => {
-            halves(blocks, elements, bf16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out))
-        }
+        Encoding::F16 => halves(blocks, elements, f16::from_le_bytes, <[_]>::convert_to_f32_slice),
+        Encoding::Bf16 => halves(blocks, elements, bf16::from_le_bytes, <[_]>::convert_to_f32_slice),
         Encoding::Q4_0 => each_block(blocks, elements, legacy::q4_0),
         Encoding::Q4_1 => each_block(blocks, elements, legacy::q4_1),
         Encoding::Q5_0 => each_block(blocks, elements, legacy::q5_0),

@@ -4,7 +4,7 @@ use apr_format::ModelConfig;
 
 use super::{Gguf, GgufError};
 use crate::architecture::Architecture;
-use crate::model::ModelFault;
+use crate::model::{self, ModelFault};
 
 /// What can go wrong while metadata is read as a config.
 pub(super) enum Fault {
@@ -47,13 +47,10 @@ pub(super) fn config(
 
     let hidden_size = required("embedding_length")?;
     let num_heads = required("attention.head_count")?;
-    let zero_heads = || ModelFault::ConfigValue {
-        key: "num_attention_heads",
-        value: "0".to_owned(),
-        rule: "it must be above 0",
+    let head_dim = match integer("attention.key_length")? {
+        Some(head_dim) => head_dim,
+        None => model::even_head_dim(hidden_size, num_heads)?,
     };
-    let even_share = hidden_size.checked_div(num_heads).ok_or_else(zero_heads)?;
-    let head_dim = integer("attention.key_length")?.unwrap_or(even_share);
     refuse_unsupported(gguf, prefix, head_dim)?;
     if let Some(stated) = integer("vocab_size")?
         && stated != vocab_size

@@ -8,8 +8,8 @@ use apr_format::Metadata;
 use super::{Gguf, GgufError, Stop, TensorInfo, config, names, parse_prefix, tokenizer};
 use crate::architecture::{Architecture, HEAD};
 use crate::error::ImportError;
+use crate::input_file::InputFile;
 use crate::model::{self, Model, ModelFault, RowOrder, SourceTensor};
-use crate::source_file::SourceFile;
 
 /// Bytes of header read at first: more than the largest vocabularies of today need.
 const FIRST_READ: u64 = 16 << 20;
@@ -18,7 +18,7 @@ const MAX_HEADER: u64 = 256 << 20;
 
 /// Opens and checks the GGUF file at `path`. `asked` is what `--arch` says, if anything.
 pub(crate) fn open(path: &Path, asked: Option<Architecture>) -> Result<Model, ImportError> {
-    let file = SourceFile::open(path)?;
+    let file = InputFile::open(path)?;
     let mut length = FIRST_READ;
     loop {
         let header = file.prefix(length)?;
@@ -39,13 +39,13 @@ pub(crate) fn open(path: &Path, asked: Option<Architecture>) -> Result<Model, Im
 }
 
 fn understand(gguf: &Gguf<'_>, path: &Path, asked: Option<Architecture>) -> Result<Model, ImportError> {
-    read_model(gguf, asked).map_err(|fault| match fault {
+    read_model(gguf, path, asked).map_err(|fault| match fault {
         config::Fault::Gguf(fault) => ImportError::gguf(path)(fault),
         config::Fault::Model(fault) => ImportError::model(path)(fault),
     })
 }
 
-fn read_model(gguf: &Gguf<'_>, asked: Option<Architecture>) -> Result<Model, config::Fault> {
+fn read_model(gguf: &Gguf<'_>, path: &Path, asked: Option<Architecture>) -> Result<Model, config::Fault> {
     let architecture = config::architecture(gguf)?;
     if let Some(asked) = asked.filter(|&asked| asked != architecture) {
         let (found, asked) = (architecture.to_string(), asked.to_string());
@@ -73,7 +73,7 @@ fn read_model(gguf: &Gguf<'_>, asked: Option<Architecture>) -> Result<Model, con
 
     let text = tokenizer::rebuild(gguf, vocab_size)?;
     let string = |key: &str| Ok::<_, GgufError>(gguf.string(key)?.map(str::to_owned));
-    let mut metadata = Metadata {
+    let metadata = Metadata {
         model_type: Some(architecture.to_string()),
         architecture: Some(architecture.to_string()),
         name: string("general.name")?,
@@ -86,8 +86,8 @@ fn read_model(gguf: &Gguf<'_>, asked: Option<Architecture>) -> Result<Model, con
         special_tokens: text.special_tokens,
         ..Metadata::default()
     };
-    metadata.with_tokenizer_json(&text.tokenizer_json);
-    Ok(Model { metadata, files: Vec::new(), tensors, notes: Vec::new() })
+    let tokenizer = Some((path.to_owned(), text.tokenizer_json));
+    Ok(Model { metadata, tokenizer, files: Vec::new(), tensors, notes: Vec::new() })
 }
 
 fn source_tensor(info: &TensorInfo<'_>) -> SourceTensor {

@@ -140,7 +140,7 @@ impl<'a> Array<'a> {
         let length = reader.u64(|| format!("the length of `{key}`"))?;
         let what = || format!("the array `{key}` of {length} values");
         // A count that cannot fit is refused before anything is read for it.
-        let least = length.checked_mul(element.least_bytes()).unwrap_or(u64::MAX);
+        let least = length.saturating_mul(element.least_bytes());
         if least > reader.left() {
             let (offset, left) = (reader.position(), reader.left());
             return Err(GgufError::Truncated { what: what(), offset, needed: least, left }.into());

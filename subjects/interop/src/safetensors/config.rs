@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::architecture::{Architecture, EMBEDDING, HEAD, layer_of};
-use crate::model::{ModelFault, SourceTensor};
+use crate::model::{self, ModelFault, SourceTensor};
 
 /// The keys of `config.json` that say what the network computes. A key given twice is an error; others are not read.
 #[derive(Debug, Default, Deserialize)]
@@ -76,7 +76,10 @@ impl HfConfig {
         }
         let hidden_size = self.hidden_size.unwrap_or_default();
         let num_heads = self.num_attention_heads.unwrap_or_default();
-        let even_share = hidden_size.checked_div(num_heads).unwrap_or_default();
+        let head_dim = match self.head_dim {
+            Some(head_dim) => head_dim,
+            None => model::even_head_dim(hidden_size, num_heads)?,
+        };
         Ok(ModelConfig {
             hidden_size,
             num_layers: self.num_hidden_layers.unwrap_or_default(),
@@ -87,7 +90,7 @@ impl HfConfig {
             max_position_embeddings: self.max_position_embeddings.unwrap_or_default(),
             rope_theta: rope_theta.unwrap_or_default(),
             rms_norm_eps: self.rms_norm_eps.unwrap_or_default(),
-            head_dim: self.head_dim.unwrap_or(even_share),
+            head_dim,
             tie_word_embeddings: self.tie_word_embeddings.unwrap_or(!has_head),
             // Qwen2's code has the bias whatever the config says; the others have it when the config says so.
             attention_bias: architecture == Architecture::Qwen2 || self.attention_bias == Some(true),

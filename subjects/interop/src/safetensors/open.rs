@@ -81,7 +81,7 @@ fn understand(
     let tokenizer_config: TokenizerConfig =
         json_file::parse_if_there(&directory.join("tokenizer_config.json"), MAX_TOKENIZER_CONFIG)?
             .unwrap_or_default();
-    let mut metadata = Metadata {
+    let metadata = Metadata {
         model_type: Some(architecture.to_string()),
         architecture: Some(architecture.to_string()),
         original_format: Some("safetensors".to_owned()),
@@ -92,15 +92,12 @@ fn understand(
         ..Metadata::default()
     };
     let tokenizer_path = directory.join("tokenizer.json");
-    match json_file::read_if_there(&tokenizer_path, MAX_TOKENIZER)? {
-        Some(json) => {
-            metadata.with_tokenizer_json(&json);
-        }
-        None => {
-            notes.push("there is no tokenizer.json: the model is imported without a tokenizer".to_owned())
-        }
+    let tokenizer =
+        json_file::read_if_there(&tokenizer_path, MAX_TOKENIZER)?.map(|json| (tokenizer_path, json));
+    if tokenizer.is_none() {
+        notes.push("there is no tokenizer.json: the model is imported without a tokenizer".to_owned());
     }
-    Ok(Model { metadata, files, tensors, notes })
+    Ok(Model { metadata, tokenizer, files, tensors, notes })
 }
 
 /// Architecture and config, from `config.json` or, without one, from `--arch` and the shapes.

@@ -10,8 +10,8 @@ use super::header::{self, TensorInfo};
 use super::json_file;
 use super::unique::StringMap;
 use crate::error::ImportError;
+use crate::input_file::InputFile;
 use crate::model::{RowOrder, SourceTensor};
-use crate::source_file::SourceFile;
 
 /// The name that transformers and hubs give an unsharded model.
 pub(super) const SINGLE: &str = "model.safetensors";
@@ -24,7 +24,7 @@ const MAX_INDEX: u64 = 64 << 20;
 
 /// The open files and, by name, every tensor in them.
 pub(super) struct Shards {
-    pub(super) files: Vec<SourceFile>,
+    pub(super) files: Vec<InputFile>,
     pub(super) tensors: BTreeMap<String, SourceTensor>,
 }
 
@@ -134,8 +134,8 @@ fn shard_paths<'a>(
 }
 
 /// Opens one file and reads its header.
-fn open(path: &Path) -> Result<(SourceFile, Vec<TensorInfo>), ImportError> {
-    let file = SourceFile::open(path)?;
+fn open(path: &Path) -> Result<(InputFile, Vec<TensorInfo>), ImportError> {
+    let file = InputFile::open(path)?;
     if file.size() < 10 {
         return Err(ImportError::safetensors(path)(SafetensorsError::TooSmall(file.size())));
     }

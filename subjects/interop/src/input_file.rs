@@ -15,7 +15,7 @@ use crate::progress::Progress;
 
 /// An open source file.
 #[derive(Debug)]
-pub(crate) struct SourceFile {
+pub(crate) struct InputFile {
     path: PathBuf,
     file: File,
     opened: Identity,
@@ -44,7 +44,7 @@ impl Identity {
 /// Bytes hashed at a time.
 const HASH_CHUNK: usize = 1 << 20;
 
-impl SourceFile {
+impl InputFile {
     /// Opens a regular file.
     pub(crate) fn open(path: &Path) -> Result<Self, ImportError> {
         let open = || {
