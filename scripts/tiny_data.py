@@ -56,7 +56,6 @@ HELD_OUT_PAGES = (
     "book/ch16-03-shared-state.html",
     "nomicon/races.html",
     "cargo/guide/why-cargo-exists.html",
-    "embedded-book/concurrency/index.html",
 )
 
 QUESTION_FORMS = (
