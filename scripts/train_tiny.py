@@ -14,7 +14,8 @@ made from section headings and their first paragraphs, so the model ends its tur
 Then `apr import WORK/tiny -o golden/tiny/tiny.apr` makes the committed model. The seed fixes the data
 order and the initial weights; the schedule ends after `--steps` steps, `--minutes` of processor time
 (per thread, so that a busy machine costs patience and not quality) or `--wall-minutes`, whichever
-comes first, and `training.json` says which.
+comes first, and `training.json` says which. The learning rate follows whichever limit is nearest, so only
+a run that the steps end (`--minutes 1e9 --wall-minutes 1e9`) can be repeated exactly.
 """
 
 from __future__ import annotations
