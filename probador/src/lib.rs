@@ -12,6 +12,7 @@ pub mod engine;
 pub mod exit;
 pub mod faults;
 pub mod generate;
+pub mod golden;
 pub mod harness;
 pub mod lint;
 pub mod models;

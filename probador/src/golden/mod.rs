@@ -1,0 +1,23 @@
+//! Golden traces: what PyTorch computed inside a model, and holding the model to it.
+//!
+//! Listing reads manifests only. Verifying reads the manifest, the tensors it names and nothing else; what should have
+//! been recorded is `freshness`'s business.
+
+mod config;
+mod evaluate;
+mod freshness;
+mod manifest;
+pub mod npy;
+mod pending;
+mod set;
+mod verify;
+
+pub use config::{Checkpoint, Verification};
+pub use freshness::{Freshness, config, freshness};
+pub use manifest::{Manifest, ModelIdentity, NoiseFloor, Producer, Prompt, SourceFile, Tensor, TopIds};
+pub use pending::leave_pending;
+pub use set::{GoldenError, GoldenSet, MANIFEST};
+pub use verify::{Metrics, TensorOutcome, VerifiedPrompt, VerifiedTensor, verify_prompt, verify_reference};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+//! Holding a model, or the engine's own reference, to recorded prompts, tensor by tensor.
+
+use std::fmt;
+
+use apr_generation::{CausalLm, Site, TensorKey, Trace};
+use serde::Serialize;
+
+use super::evaluate::{cut, evaluate, pair_at};
+use super::manifest::{Prompt, Tensor};
+use super::set::{GoldenError, GoldenSet};
+use crate::compare::{self, CompareError, Difference, DistributionError, Tolerance, View};
+use crate::reference::{Reference, Rows};
+
+/// How a prompt came out.
+#[derive(Clone, Debug)]
+pub struct VerifiedPrompt {
+    /// The prompt's slug.
+    pub slug: String,
+    /// One result a selected tensor, in the manifest's order.
+    pub tensors: Vec<VerifiedTensor>,
+    /// The likeliest ids and the perplexity, where logits were selected.
+    pub metrics: Option<Metrics>,
+}
+
+/// How a tensor came out.
+#[derive(Clone, Debug)]
+pub struct VerifiedTensor {
+    /// Its key.
+    pub key: TensorKey,
+    /// What it was held to.
+    pub tolerance: Tolerance,
+    /// PyTorch's float32 was off by this much.
+    pub noise_floor: f64,
+    /// What comparing found.
+    pub outcome: TensorOutcome,
+    /// The positions that were compared.
+    pub positions: Vec<usize>,
+    /// What the model computed there, when it is out of tolerance.
+    pub actual: Option<Trace>,
+}
+
+/// What comparing a tensor found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TensorOutcome {
+    /// Both are there and of one shape.
+    Compared(Difference),
+    /// The model computed no such tensor.
+    Missing,
+    /// The model computed one of another shape.
+    Incomparable(CompareError),
+}
+
+/// The likeliest ids and the perplexity of a prompt.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Metrics {
+    /// Share of the recorded ids that are among the model's likeliest; not a number when its logits are not finite.
+    pub top_k: f64,
+    /// The least that share may be.
+    pub top_k_threshold: f64,
+    /// Recorded ids that were looked for.
+    pub n_top: usize,
+    /// The model's perplexity; not a number when its logits are not finite.
+    pub perplexity: f64,
+    /// The reference's.
+    pub expected_perplexity: f64,
+    /// How far they may be apart, as a share of the reference's.
+    pub perplexity_deviation: f64,
+}
+
+impl Metrics {
+    /// Whether both are within their limits; what is not a number is not.
+    pub fn passes(&self) -> bool {
+        self.top_k_passes() && self.perplexity_passes()
+    }
+
+    /// Whether enough of the likeliest ids were found again; looking for none is not enough.
+    pub fn top_k_passes(&self) -> bool {
+        self.n_top > 0 && self.top_k >= self.top_k_threshold
+    }
+
+    /// Whether the perplexity is near enough to the reference's.
+    pub fn perplexity_passes(&self) -> bool {
+        (self.perplexity - self.expected_perplexity).abs()
+            <= self.perplexity_deviation * self.expected_perplexity
+    }
+}
+
+impl VerifiedTensor {
+    /// Whether it is there and within tolerance.
+    pub fn passes(&self) -> bool {
+        matches!(&self.outcome, TensorOutcome::Compared(difference) if difference.passes())
+    }
+
+    /// Elements compared.
+    pub fn n_compared(&self) -> usize {
+        match &self.outcome {
+            TensorOutcome::Compared(difference) => difference.n,
+            TensorOutcome::Missing | TensorOutcome::Incomparable(_) => 0,
+        }
+    }
+
+    /// The comparison, if there was one.
+    pub fn difference(&self) -> Option<&Difference> {
+        match &self.outcome {
+            TensorOutcome::Compared(difference) => Some(difference),
+            TensorOutcome::Missing | TensorOutcome::Incomparable(_) => None,
+        }
+    }
+
+    /// Where the worst element stands, in words: position and column, or head, query and key.
+    pub fn worst_place(&self) -> Option<String> {
+        let index = &self.difference()?.worst.index;
+        let &[first, second] = index.as_slice() else { return None };
+        if matches!(self.key, TensorKey::Layer(_, Site::Scores)) {
+            let (query, key) = pair_at(&self.positions, second)?;
+            return Some(format!("head {first}, query {query}, key {key}"));
+        }
+        Some(format!("position {}, column {second}", self.positions.get(first)?))
+    }
+}
+
+impl fmt::Display for VerifiedTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            TensorOutcome::Compared(difference) if difference.passes() => {
+                write!(f, "{}: max_abs {:.2e} ({})", self.key, difference.max_abs, self.tolerance)
+            }
+            TensorOutcome::Compared(difference) => {
+                write!(f, "{}: out of tolerance: {difference}", self.key)?;
+                self.worst_place().map_or(Ok(()), |place| write!(f, " ({place})"))
+            }
+            TensorOutcome::Missing => write!(f, "{}: missing from the model's trace", self.key),
+            TensorOutcome::Incomparable(error) => write!(f, "{}: {error}", self.key),
+        }
+    }
+}
+
+impl VerifiedPrompt {
+    /// Whether every tensor and every metric passes, and there was something to judge.
+    pub fn passes(&self) -> bool {
+        !self.tensors.is_empty()
+            && self.tensors.iter().all(VerifiedTensor::passes)
+            && self.metrics.as_ref().is_none_or(Metrics::passes)
+    }
+}
+
+/// Holds `model` to one prompt: every tensor that `wanted` selects, read from disk only when it is compared.
+pub fn verify_prompt(
+    set: &GoldenSet,
+    prompt: &Prompt,
+    model: &mut dyn CausalLm,
+    wanted: impl Fn(TensorKey) -> bool,
+) -> Result<VerifiedPrompt, GoldenError> {
+    set.check_producer()?;
+    let selected: Vec<&Tensor> = prompt.tensors.iter().filter(|tensor| wanted(tensor.key)).collect();
+    let evaluated = evaluate(model, prompt, |key| selected.iter().any(|tensor| tensor.key == key))?;
+    let mut tensors = Vec::new();
+    for tensor in selected {
+        let actual = evaluated.stored(tensor, prompt.ids.len());
+        let outcome = match &actual {
+            None => TensorOutcome::Missing,
+            Some(actual) => judge(set, tensor, &actual.shape, &actual.values, tensor.tolerance)?,
+        };
+        let mut verified = verified(tensor, outcome, tensor.tolerance);
+        verified.actual = actual.filter(|_| !verified.passes());
+        tensors.push(verified);
+    }
+    let has_logits = tensors.iter().any(|tensor| tensor.key == TensorKey::Logits);
+    let metrics = has_logits.then(|| {
+        let limits = &set.manifest().verification;
+        Metrics {
+            top_k: share_found(prompt, evaluated.top.as_deref()),
+            top_k_threshold: limits.top_k_threshold,
+            n_top: prompt.top_k.iter().map(|top| top.ids.len()).sum(),
+            perplexity: evaluated.perplexity.unwrap_or(f64::NAN),
+            expected_perplexity: prompt.perplexity,
+            perplexity_deviation: limits.perplexity_deviation,
+        }
+    });
+    Ok(VerifiedPrompt { slug: prompt.slug.clone(), tensors, metrics })
+}
+
+/// Holds the engine's reference to one prompt, at the rounding of float32: what it is then trusted with is finer.
+pub fn verify_reference(
+    set: &GoldenSet,
+    prompt: &Prompt,
+    reference: &Reference,
+    wanted: impl Fn(TensorKey) -> bool,
+) -> Result<VerifiedPrompt, GoldenError> {
+    set.check_producer()?;
+    // Half a unit in the last place of float32, and what two orders of summation in float64 can make of it near zero.
+    let tolerance = Tolerance::new(1e-9, 6e-8).unwrap_or_default();
+    let selected: Vec<&Tensor> = prompt.tensors.iter().filter(|tensor| wanted(tensor.key)).collect();
+    let is_selected = |key: &str| selected.iter().any(|tensor| tensor.key.to_string() == key);
+    let trace = reference.trace(&prompt.ids, Rows::All, is_selected)?;
+    let mut tensors = Vec::new();
+    for tensor in selected {
+        let computed = trace.get(&tensor.key.to_string());
+        let cut = computed.and_then(|whole| cut(tensor, &whole.shape, &whole.values, prompt.ids.len()));
+        let outcome = match cut {
+            None => TensorOutcome::Missing,
+            Some((shape, values)) => judge(set, tensor, &shape, &values, tolerance)?,
+        };
+        tensors.push(verified(tensor, outcome, tolerance));
+    }
+    Ok(VerifiedPrompt { slug: prompt.slug.clone(), tensors, metrics: None })
+}
+
+fn verified(tensor: &Tensor, outcome: TensorOutcome, tolerance: Tolerance) -> VerifiedTensor {
+    VerifiedTensor {
+        key: tensor.key,
+        tolerance,
+        noise_floor: tensor.noise_floor.max_abs,
+        outcome,
+        positions: tensor.positions.clone(),
+        actual: None,
+    }
+}
+
+fn judge<A: Copy + Into<f64>>(
+    set: &GoldenSet,
+    tensor: &Tensor,
+    shape: &[usize],
+    values: &[A],
+    tolerance: Tolerance,
+) -> Result<TensorOutcome, GoldenError> {
+    let expected = set.read(tensor)?;
+    let compared = View::new(&expected.shape, &expected.values)
+        .and_then(|expected| compare::compare(expected, View::new(shape, values)?, tolerance));
+    Ok(match compared {
+        Ok(difference) => TensorOutcome::Compared(difference),
+        Err(error) => TensorOutcome::Incomparable(error),
+    })
+}
+
+fn share_found(prompt: &Prompt, top: Result<&[Vec<usize>], &DistributionError>) -> f64 {
+    let Ok(top) = top else { return f64::NAN };
+    let n_recorded: usize = prompt.top_k.iter().map(|recorded| recorded.ids.len()).sum();
+    let found = |(recorded, found): (&super::manifest::TopIds, &Vec<usize>)| {
+        recorded.ids.iter().filter(|id| found.contains(id)).count()
+    };
+    let n_found: usize = prompt.top_k.iter().zip(top).map(found).sum();
+    n_found as f64 / n_recorded as f64
+}
