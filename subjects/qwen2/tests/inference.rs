@@ -138,5 +138,8 @@ fn a_probe_sees_every_tensor_once_and_changes_no_bit() {
 fn a_probe_is_shown_only_what_it_wants() {
     let mut recorder = Recorder::new(|key| key == TensorKey::Layer(3, Site::DownProj));
     tiny(1, 16).prefill(&random_ids(8, 3), LogitRows::Last, Some(&mut recorder)).unwrap();
-    assert_eq!(recorder.into_tensors().into_keys().collect::<Vec<_>>(), [TensorKey::Layer(3, Site::DownProj)]);
+    assert_eq!(
+        recorder.into_tensors().into_keys().collect::<Vec<_>>(),
+        [TensorKey::Layer(3, Site::DownProj)]
+    );
 }
