@@ -107,17 +107,19 @@ impl Accumulator {
     }
 
     fn update_block(&mut self, block: &[f32]) {
-        let n_nan = block.iter().filter(|value| value.is_nan()).count();
-        let n_infinite = block.iter().filter(|value| value.is_infinite()).count();
-        self.n_nan += n_nan as u64;
-        self.n_infinite += n_infinite as u64;
-        self.n_zero += block.iter().filter(|value| **value == 0.0).count() as u64;
-        if n_nan + n_infinite == 0 {
+        // Without the sign, bit patterns of floats are ordered as integers: zero, finite, infinite, NaN.
+        let magnitude = |value: &f32| (value.to_bits() & 0x7fff_ffff).cast_signed();
+        let largest =
+            block.iter().map(magnitude).fold(0, |largest, bits| if bits > largest { bits } else { largest });
+        self.n_zero += u64::from(block.iter().map(|value| u32::from(magnitude(value) == 0)).sum::<u32>());
+        if largest < f32::INFINITY.to_bits().cast_signed() {
             self.merge(block);
-        } else {
-            let finite: Vec<f32> = block.iter().copied().filter(|value| value.is_finite()).collect();
-            self.merge(&finite);
+            return;
         }
+        self.n_nan += block.iter().filter(|value| value.is_nan()).count() as u64;
+        self.n_infinite += block.iter().filter(|value| value.is_infinite()).count() as u64;
+        let finite: Vec<f32> = block.iter().copied().filter(|value| value.is_finite()).collect();
+        self.merge(&finite);
     }
 
     /// Merges the mean and squared differences of finite `values` (Chan, Golub and LeVeque 1979, eq. 2.1).
@@ -127,24 +129,31 @@ impl Accumulator {
         }
         let mut min = [f32::INFINITY; LANES];
         let mut max = [f32::NEG_INFINITY; LANES];
-        let mut lanes = [0.0_f64; LANES];
-        for chunk in values.chunks(LANES) {
-            for (lane, &value) in chunk.iter().enumerate() {
+        let mut sums = [0.0_f64; LANES];
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        let mut add = |chunk: &[f32; LANES], n: usize| {
+            for lane in 0..n {
+                let value = chunk[lane];
                 min[lane] = if value < min[lane] { value } else { min[lane] };
                 max[lane] = if value > max[lane] { value } else { max[lane] };
-                lanes[lane] += f64::from(value);
+                sums[lane] += f64::from(value);
             }
-        }
+        };
+        let mut last = [0.0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        chunks.iter().for_each(|chunk| add(chunk, LANES));
+        add(&last, rest.len());
         let n = values.len() as f64;
-        let mean = lanes.iter().sum::<f64>() / n;
-        let mut lanes = [0.0_f64; LANES];
-        for chunk in values.chunks(LANES) {
-            for (lane, &value) in chunk.iter().enumerate() {
+        let mean = sums.iter().sum::<f64>() / n;
+        let mut sums = [0.0_f64; LANES];
+        for chunk in chunks {
+            for (sum, &value) in sums.iter_mut().zip(chunk) {
                 let difference = f64::from(value) - mean;
-                lanes[lane] += difference * difference;
+                *sum += difference * difference;
             }
         }
-        let squares = lanes.iter().sum::<f64>();
+        let squares = sums.iter().sum::<f64>()
+            + rest.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>();
         self.min = min.into_iter().fold(self.min, f32::min);
         self.max = max.into_iter().fold(self.max, f32::max);
         let before = self.n_finite as f64;

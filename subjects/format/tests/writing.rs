@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use apr_format::{AprFile, AprWriter, FormatError, Metadata, Overwrite, TensorSpec, WriteFault};
+use apr_format::{AprWriter, FormatError, Metadata, Overwrite, TensorSpec, WriteFault};
 use apr_tensor::DType;
 use support::{names, small_metadata, small_model, small_tensors};
 
@@ -162,17 +162,18 @@ fn a_request_that_cannot_be_met_makes_no_file() {
     assert_eq!(names(directory.path()), Vec::<String>::new());
 }
 
+#[track_caller]
+fn check<T>(outcome: Result<T, FormatError>, expected: &WriteFault) {
+    match outcome.err() {
+        Some(FormatError::Unwritable { fault, .. }) => assert_eq!(&fault, expected),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn tensors_that_are_not_as_announced_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("m.apr");
-    #[track_caller]
-    fn check<T>(outcome: Result<T, FormatError>, expected: &WriteFault) {
-        match outcome.err() {
-            Some(FormatError::Unwritable { fault, .. }) => assert_eq!(&fault, expected),
-            other => panic!("{other:?}"),
-        }
-    }
     let wrong_size = |found| WriteFault::WrongSize {
         name: "a".to_owned(),
         dtype: DType::F32,
