@@ -153,11 +153,27 @@ pub struct SchemaArgs {
     pub check: bool,
 }
 
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LintFormat {
+    /// A line each.
+    #[default]
+    Human,
+    /// SARIF 2.1.0.
+    Sarif,
+}
+
 /// `lint`.
 #[derive(Clone, Debug, Args)]
 pub struct LintArgs {
+    /// Only these rules [default: all]
+    #[arg(value_name = "RULE")]
+    pub rules: Vec<String>,
+    /// How to print findings
+    #[arg(long, value_name = "FORMAT", default_value = "human", conflicts_with = "clippy")]
+    pub format: LintFormat,
     /// Run clippy over the workspace and keep its result for claim G3
-    #[arg(long)]
+    #[arg(long, conflicts_with = "rules")]
     pub clippy: bool,
 }
 

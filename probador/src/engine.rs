@@ -1,8 +1,11 @@
 //! One opened engine: the checklist, the model under test and its cases, each of which it can run.
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::availability::available;
 use crate::case::{Case, Evidence, Judgement, Machine, Outcome, Reason, Subject, Undecided, Verdict};
@@ -35,6 +38,14 @@ struct Locks {
     model: Mutex<()>,
     process: Mutex<()>,
     machine: RwLock<()>,
+}
+
+/// The right to run; given back when dropped.
+pub struct Turn<'e> {
+    _file: Option<File>,
+    _alone: Option<RwLockWriteGuard<'e, ()>>,
+    _shared: Option<RwLockReadGuard<'e, ()>>,
+    _one_at_a_time: Option<MutexGuard<'e, ()>>,
 }
 
 impl Engine {
@@ -80,16 +91,7 @@ impl Engine {
                 evidence,
             };
         }
-        let is_alone = case.group == Group::Perf;
-        let _alone = is_alone.then(|| self.locks.machine.write().unwrap_or_else(PoisonError::into_inner));
-        let _shared = (!is_alone).then(|| self.locks.machine.read().unwrap_or_else(PoisonError::into_inner));
-        let one_at_a_time = match case.group {
-            Group::Model => Some(&self.locks.model),
-            Group::Process => Some(&self.locks.process),
-            Group::File | Group::Source | Group::Perf => None,
-        };
-        let _turn = one_at_a_time.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
-
+        let _turn = self.turn(case.group);
         let started = Instant::now();
         let judged = catch_unwind(AssertUnwindSafe(|| self.judge(case)));
         evidence.seconds = started.elapsed().as_secs_f64();
@@ -112,6 +114,27 @@ impl Engine {
             known_before: false,
             evidence,
         }
+    }
+
+    /// Waits until a case of `group` may run, and keeps out of its way what must not run beside it.
+    pub fn turn(&self, group: Group) -> Turn<'_> {
+        let is_alone = group == Group::Perf;
+        let alone = is_alone.then(|| self.locks.machine.write().unwrap_or_else(PoisonError::into_inner));
+        let shared = (!is_alone).then(|| self.locks.machine.read().unwrap_or_else(PoisonError::into_inner));
+        let one_at_a_time = match group {
+            Group::Model => Some(&self.locks.model),
+            Group::Process => Some(&self.locks.process),
+            Group::File | Group::Source | Group::Perf => None,
+        };
+        let lock = one_at_a_time.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
+        // Other processes that run cases, as nextest starts them; without the lock file there is only more noise.
+        let cache = Workspace::cache();
+        let file = std::fs::create_dir_all(&cache).and_then(|()| File::create(cache.join("run.lock"))).ok();
+        if let Some(file) = &file {
+            let operation = if is_alone { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
+            let _ = flock(file, operation);
+        }
+        Turn { _file: file, _alone: alone, _shared: shared, _one_at_a_time: lock }
     }
 
     fn judge(&self, case: &Case) -> Result<Judgement, CheckError> {

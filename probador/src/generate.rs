@@ -65,3 +65,58 @@ pub fn generate(inputs: &Inputs<'_>) -> Vec<Case> {
     };
     claims.chain(goldens).chain([canary]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checklist::{Section, SourceText, load};
+
+    fn checklist() -> Checklist {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../checklist");
+        let read = |name: String| SourceText {
+            text: std::fs::read_to_string(folder.join(&name)).unwrap(),
+            file: name,
+        };
+        let sections = Section::ALL.map(|section| read(section.file_name()));
+        load(&sections, &read("faults.yaml".to_owned())).unwrap()
+    }
+
+    fn cases(available: &dyn Fn(Need) -> Result<(), Undecided>) -> Vec<Case> {
+        let goldens = [GoldenTensor { prompt: "hello".into(), tensor: "model.layers.0".into() }];
+        generate(&Inputs { checklist: &checklist(), model: "tiny", goldens: &goldens, available })
+    }
+
+    #[test]
+    fn every_claim_every_golden_and_the_canary_are_cases_of_different_names() {
+        let cases = cases(&|_| Ok(()));
+        let mut names: Vec<_> = cases.iter().map(|case| case.id.as_str()).collect();
+        assert_eq!(names.len(), 118 + 1 + 1);
+        assert!(names.contains(&"golden::tiny::hello::model.layers.0"), "{names:?}");
+        assert_eq!(names.last(), Some(&"canary::always_red"));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 120);
+    }
+
+    #[test]
+    fn a_pending_claim_is_undecided_whatever_is_there() {
+        let cases = cases(&|_| Ok(()));
+        let j1 = cases.iter().find(|case| case.title.starts_with("J1 ")).unwrap();
+        assert!(j1.undecided.as_ref().unwrap().what.starts_with("waits for `apr profile`"));
+        let c4 = cases.iter().find(|case| case.title.starts_with("C4 ")).unwrap();
+        assert_eq!(c4.undecided, None);
+    }
+
+    #[test]
+    fn a_claim_is_undecided_for_the_first_need_that_is_missing() {
+        let missing = |need| match need {
+            Need::ReleaseModel => Err(Undecided::unverified("a stand-in", "make model")),
+            _ => Ok(()),
+        };
+        let cases = cases(&missing);
+        let b1 = cases.iter().find(|case| case.title.starts_with("B1 ")).unwrap();
+        assert_eq!(b1.undecided, Some(Undecided::unverified("a stand-in", "make model")));
+        let b2 = cases.iter().find(|case| case.title.starts_with("B2 ")).unwrap();
+        assert_eq!(b2.undecided, None);
+    }
+}

@@ -7,30 +7,55 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::case::{Case, Outcome, Subject, Verdict};
 use crate::engine::{Engine, Options};
+use crate::faults::prove::{Clean, obstacle, pairs, prove};
+use crate::printer::{ColorChoice, Printer};
 use crate::workspace::Workspace;
 
 /// Runs the cases that `belongs` selects as the test binary's tests, under libtest's own command line.
 pub fn main(belongs: fn(&Subject) -> bool) -> ExitCode {
+    run(|engine| {
+        engine.cases().iter().filter(|case| belongs(&case.subject)).map(|case| trial(engine, case)).collect()
+    })
+}
+
+/// Runs every claim with each of its planted faults as a test: green without the fault, red with it.
+pub fn faults() -> ExitCode {
+    run(|engine| {
+        let clean = Arc::new(Clean::default());
+        let pairs: Vec<_> =
+            pairs(engine).into_iter().map(|(claim, fault)| (claim.clone(), fault.clone())).collect();
+        pairs
+            .into_iter()
+            .map(|(claim, fault)| {
+                let case = claim.case_name();
+                let name = format!("fault::{}::{}", case.rsplit("::").next().unwrap_or(&case), fault.name);
+                if let Some(undecided) = obstacle(engine, &claim) {
+                    let reason = undecided.to_string();
+                    return Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))
+                        .with_ignored_flag(true);
+                }
+                let (engine, clean) = (Arc::clone(engine), Arc::clone(&clean));
+                Trial::test(name, move || prove(&engine, &clean, &claim, &fault).map_err(Failed::from))
+            })
+            .collect()
+    })
+}
+
+/// Opens the engine on the model that `PROBADOR_MODEL` names and runs the trials that `make` makes of it.
+fn run(make: impl FnOnce(&Arc<Engine>) -> Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    let options =
-        Options { model: std::env::var("PROBADOR_MODEL").ok().filter(|model| !model.is_empty()), seed: None };
+    let model = std::env::var("PROBADOR_MODEL").ok().filter(|model| !model.is_empty());
+    let options = Options { model, seed: None };
     let engine = match Workspace::find(None).map_err(Into::into).and_then(|at| Engine::open(at, &options)) {
         Ok(engine) => Arc::new(engine),
         Err(error) => {
-            crate::printer::Printer::new(crate::printer::ColorChoice::Never, false)
-                .error(&format!("error: {error}"));
+            Printer::new(ColorChoice::Never, false).error(&format!("error: {error}"));
             return ExitCode::FAILURE;
         }
     };
     // The cases themselves use every core, and keep out of each other's way.
     arguments.test_threads.get_or_insert(2);
-    let trials = engine
-        .cases()
-        .iter()
-        .filter(|case| belongs(&case.subject))
-        .map(|case| trial(&engine, case))
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    libtest_mimic::run(&arguments, make(&engine)).exit_code()
 }
 
 /// A case as a trial: undecidable ones are listed as ignored, and the canary passes by being red.

@@ -37,11 +37,11 @@ pub struct KnownModel {
 pub struct Perplexity {
     /// The text: a file of the checkout when it starts with `golden/`, else of the data folder.
     pub text: String,
-    /// SHA-256 or BLAKE3 of that text, `blake3:...`.
+    /// BLAKE3 of that text, `blake3:...`.
     pub text_hash: String,
     /// Tokens a window.
     pub window: u32,
-    /// The first position of a window that is scored.
+    /// The first position of a window whose token is scored; at least 1.
     pub scored_from: u32,
     /// How many windows from the start of the text.
     pub n_windows: u32,

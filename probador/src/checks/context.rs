@@ -1,7 +1,8 @@
 //! What a check sees: the workspace, the model under test opened once, and whatever fault was planted in either.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -15,6 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use super::chat::Inspected;
 use crate::checklist::Claim;
 use crate::faults::{Planted, Reply};
+use crate::golden::VerifiedPrompt;
 use crate::models::ModelChoice;
 use crate::process::{Ended, Finished, Program};
 use crate::reference::Reference;
@@ -38,6 +40,7 @@ pub struct Context {
     tokenizer: OnceLock<Result<Tokenizer, String>>,
     reference: OnceLock<Result<Reference, String>>,
     chat: OnceLock<Result<Vec<Inspected>, String>>,
+    golden: Mutex<BTreeMap<String, Arc<VerifiedPrompt>>>,
 }
 
 impl Context {
@@ -58,6 +61,7 @@ impl Context {
             tokenizer: OnceLock::new(),
             reference: OnceLock::new(),
             chat: OnceLock::new(),
+            golden: Mutex::default(),
         }
     }
 
@@ -165,6 +169,21 @@ impl Context {
         let held =
             self.chat.get_or_init(|| super::chat::sessions(self).map_err(|error| format!("{error:#}")));
         held.as_deref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// The verification of a recorded prompt, made by `verify` unless it was made before.
+    pub(super) fn golden(
+        &self,
+        slug: &str,
+        verify: impl FnOnce() -> anyhow::Result<VerifiedPrompt>,
+    ) -> anyhow::Result<Arc<VerifiedPrompt>> {
+        let mut known = self.golden.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(verified) = known.get(slug) {
+            return Ok(Arc::clone(verified));
+        }
+        let verified = Arc::new(verify()?);
+        known.insert(slug.to_owned(), Arc::clone(&verified));
+        Ok(verified)
     }
 
     /// Runs `apr` with `arguments` to its end; what it shows goes through the planted fault.

@@ -40,3 +40,29 @@ pub fn lint(context: &Context, rule: &str) -> Result<Judgement, CheckError> {
     }
     Ok(judgement)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Verdict;
+    use crate::faults;
+    use crate::models::choose;
+    use crate::workspace::Workspace;
+
+    fn verdict(fixture: &str) -> Verdict {
+        let workspace = Workspace::find(None).unwrap();
+        let model = choose(None, &workspace).unwrap();
+        let subject = faults::plant(fixture, &model.path).unwrap().unwrap();
+        let checklist = workspace.checklist().unwrap();
+        let context = Context::with_fault(workspace, model, None, subject.planted);
+        let judged = clippy_has_nothing_to_say(&context, checklist.claim("G3".parse().unwrap()).unwrap());
+        judged.unwrap_or_else(|error| panic!("{error:?}")).verdict()
+    }
+
+    #[test]
+    fn a_stored_warning_is_red_and_its_clean_twin_green() {
+        assert_eq!(verdict("clippy-clean-stored"), Verdict::Pass);
+        let Verdict::Fail { diagnosis } = verdict("clippy-warning-stored") else { panic!("accepted") };
+        assert!(diagnosis.contains("clippy warning: warning: this could be simpler"), "{diagnosis}");
+    }
+}

@@ -1,21 +1,200 @@
-//! Golden tensors as cases: what a manifest names, and how one tensor is judged.
+//! Golden tensors as cases and as claims: what a manifest names, and how the model under test meets it.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use apr_generation::TensorKey;
 
 use crate::case::{Judgement, Undecided};
-use crate::checks::{CheckError, Context};
+use crate::checklist::Claim;
+use crate::checks::{CheckError, CheckFn, Context};
 use crate::generate::GoldenTensor;
+use crate::golden::{
+    GoldenError, GoldenSet, VerifiedPrompt, VerifiedTensor, config, freshness, verify_prompt,
+    verify_reference,
+};
 use crate::workspace::{LoadError, Workspace};
 
+/// The claims that goldens decide by themselves.
+pub(super) const CHECKS: &[(&str, CheckFn)] =
+    &[("I14", every_tensor_is_reproduced), ("I15", the_goldens_are_this_models)];
+
+/// Prompts longer than this are not evaluated by the reference, which is thorough and slow.
+const REFERENCE_IDS: usize = 16;
+
+fn load_error(error: GoldenError) -> LoadError {
+    match error {
+        GoldenError::Invalid(problems) => LoadError::Invalid(problems),
+        other => LoadError::Environment(other.into()),
+    }
+}
+
 /// The golden tensors of a model, in the manifest's order; opens no tensor.
-pub fn index(_workspace: &Workspace, _model: &str) -> Result<Vec<GoldenTensor>, LoadError> {
-    Ok(Vec::new())
+pub fn index(workspace: &Workspace, model: &str) -> Result<Vec<GoldenTensor>, LoadError> {
+    let Some(set) = GoldenSet::open(&workspace.path("golden"), model).map_err(load_error)? else {
+        return Ok(Vec::new());
+    };
+    let of_prompt = set.manifest().prompts.iter().flat_map(|prompt| {
+        prompt
+            .tensors
+            .iter()
+            .map(|tensor| GoldenTensor { prompt: prompt.slug.clone(), tensor: tensor.key.to_string() })
+    });
+    Ok(of_prompt.collect())
+}
+
+fn set(context: &Context) -> Result<GoldenSet, CheckError> {
+    let name = &context.model().name;
+    GoldenSet::open(&context.workspace().path("golden"), name)?.ok_or_else(|| {
+        CheckError::Undecided(Undecided::unverified(
+            format!("there are no golden traces of `{name}`"),
+            "scripts/generate_golden_traces.py",
+        ))
+    })
+}
+
+/// What the model makes of a recorded prompt; evaluated once, for every case that asks.
+fn verified(context: &Context, set: &GoldenSet, slug: &str) -> anyhow::Result<Arc<VerifiedPrompt>> {
+    context.golden(slug, || {
+        let prompt =
+            set.manifest().prompt(slug).with_context(|| format!("no prompt `{slug}` is recorded"))?;
+        Ok(verify_prompt(set, prompt, context.fork()?.as_mut(), |_| true)?)
+    })
+}
+
+/// Notes how far a tensor is from its golden, as a share of what it may be.
+fn measure(judgement: &mut Judgement, what: &str, tensor: &VerifiedTensor) {
+    match tensor.difference() {
+        Some(difference) if tensor.passes() => {
+            let atol = tensor.tolerance.atol();
+            let needed = difference.smallest_atol.unwrap_or(f64::NAN);
+            judgement.at_most(
+                &format!("smallest absolute tolerance that {what} passes"),
+                needed,
+                atol,
+                "",
+                difference.n,
+            );
+            judgement.note(format!(
+                "largest difference {:.2e}, PyTorch's own float32 {:.2e}",
+                difference.max_abs, tensor.noise_floor
+            ));
+        }
+        _ => judgement.fail(tensor.to_string()),
+    }
 }
 
 /// Compares one tensor of the model with its golden.
-pub fn judge(_context: &Context, prompt: &str, tensor: &str) -> Result<Judgement, CheckError> {
-    Err(CheckError::Undecided(Undecided::unverified(format!("no golden {tensor} of {prompt}"), "")))
+pub fn judge(context: &Context, slug: &str, key: &str) -> Result<Judgement, CheckError> {
+    let set = set(context)?;
+    let verified = verified(context, &set, slug)?;
+    let mut judgement = Judgement::new();
+    judgement.input("root hash", context.file()?.root_hash());
+    let key: TensorKey = key.parse()?;
+    let recorded =
+        set.manifest().prompt(slug).and_then(|prompt| prompt.tensors.iter().find(|tensor| tensor.key == key));
+    if let Some(recorded) = recorded {
+        judgement.input("golden", recorded.blake3.as_str());
+    }
+    let found = verified.tensors.iter().find(|tensor| tensor.key == key);
+    measure(&mut judgement, &key.to_string(), found.ok_or_else(|| anyhow!("no golden `{key}` of `{slug}`"))?);
+    Ok(judgement)
 }
 
-/// Compares the logits of every recorded prompt with the goldens.
-pub fn judge_logits(_context: &Context, _limit: f64, _judgement: &mut Judgement) -> Result<(), CheckError> {
+/// Holds the logits of every recorded prompt to the goldens, and the engine's reference to the short ones.
+pub fn judge_logits(context: &Context, limit: f64, judgement: &mut Judgement) -> Result<(), CheckError> {
+    let set = set(context)?;
+    let (mut worst, mut n_logits, mut n_by_reference) = (0.0_f64, 0, 0);
+    for prompt in &set.manifest().prompts {
+        let verified = verified(context, &set, &prompt.slug)?;
+        let logits = verified.tensors.iter().find(|tensor| tensor.key == TensorKey::Logits);
+        let Some(difference) = logits.and_then(VerifiedTensor::difference) else {
+            judgement.fail(format!("the logits of `{}` cannot be compared with the golden", prompt.slug));
+            continue;
+        };
+        n_logits += difference.n;
+        let off = if difference.n_non_finite > 0 { f64::NAN } else { difference.max_abs };
+        if off > worst || off.is_nan() {
+            worst = off;
+        }
+        judgement.require(off <= limit, || {
+            format!("a logit of `{}` is {off:.2e} from PyTorch's: {difference}", prompt.slug)
+        });
+        if prompt.ids.len() <= REFERENCE_IDS {
+            let by_reference =
+                verify_reference(&set, prompt, context.reference()?, |key| key == TensorKey::Logits)?;
+            n_by_reference += by_reference.tensors.len();
+            for tensor in by_reference.tensors.iter().filter(|tensor| !tensor.passes()) {
+                judgement.fail(format!(
+                    "the engine's own reference disagrees with PyTorch: logits of `{}`: {tensor}",
+                    prompt.slug
+                ));
+            }
+        }
+    }
+    judgement.at_most("largest logit difference on recorded prompts", worst, limit, "", n_logits);
+    let what = "recorded prompts on which the engine's reference agrees with PyTorch";
+    judgement.at_least(what, n_by_reference as f64, 1.0, "", n_by_reference);
     Ok(())
+}
+
+/// I14: every tensor of every prompt within its tolerance; the likeliest ids and the perplexity too.
+fn every_tensor_is_reproduced(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+    let set = set(context)?;
+    let mut judgement = Judgement::new();
+    judgement.input("root hash", context.file()?.root_hash());
+    let (mut n_out, mut n_tensors, mut n_elements) = (0, 0, 0);
+    for prompt in &set.manifest().prompts {
+        let verified = verified(context, &set, &prompt.slug)?;
+        for tensor in &verified.tensors {
+            n_tensors += 1;
+            n_elements += tensor.n_compared();
+            if !tensor.passes() {
+                n_out += 1;
+                judgement.fail(format!("`{}`: {tensor}", prompt.slug));
+            }
+        }
+        if let Some(metrics) = &verified.metrics {
+            judgement.require(metrics.top_k_passes(), || {
+                format!("`{}`: {:.3} of the likeliest ids are the reference's", prompt.slug, metrics.top_k)
+            });
+            judgement.require(metrics.perplexity_passes(), || {
+                format!(
+                    "`{}`: perplexity {:.4}, the reference gives {:.4}",
+                    prompt.slug, metrics.perplexity, metrics.expected_perplexity
+                )
+            });
+        }
+    }
+    judgement.note(format!(
+        "{n_elements} values in {n_tensors} tensors of {} prompts",
+        set.manifest().prompts.len()
+    ));
+    judgement.exactly("golden tensors out of tolerance", n_out, 0, "", n_tensors);
+    Ok(judgement)
+}
+
+/// I15: the goldens are complete, untouched, of this model, and made by the reference with the script of this checkout.
+fn the_goldens_are_this_models(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+    let set = set(context)?;
+    let config = config(&context.workspace().path("golden"))?;
+    let found = freshness(&set, context.file()?, &config, context.workspace().root());
+    let mut judgement = Judgement::new();
+    let producer = &set.manifest().producer;
+    judgement.note(format!(
+        "{}, torch {}, transformers {}",
+        producer.script, producer.torch, producer.transformers
+    ));
+    judgement.input("recorded weights", set.manifest().model.weights.as_str());
+    judgement.exactly(
+        "reasons not to trust the goldens",
+        found.faults.len(),
+        0,
+        "",
+        found.n_files + found.n_prompts,
+    );
+    for fault in found.faults {
+        judgement.fail(fault);
+    }
+    Ok(judgement)
 }

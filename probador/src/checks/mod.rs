@@ -46,6 +46,7 @@ pub fn registry() -> Vec<(&'static str, CheckFn)> {
         d_generation::CHECKS,
         e_visual_control::CHECKS,
         g_code_quality::CHECKS,
+        golden::CHECKS,
         h_full_lifecycle::CHECKS,
     ]
     .concat()
@@ -58,3 +59,21 @@ pub fn find(id: ClaimId) -> Option<CheckFn> {
 }
 
 pub use g_code_quality::lint;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checklist::Check;
+    use crate::workspace::Workspace;
+
+    #[test]
+    fn every_builtin_claim_has_a_check_and_every_check_a_builtin_claim() {
+        let checklist = Workspace::find(None).unwrap().checklist().unwrap();
+        let claims = checklist.claims().iter().filter(|claim| claim.check == Check::Builtin);
+        let mut expected: Vec<String> = claims.map(|claim| claim.id.to_string()).collect();
+        let mut registered: Vec<String> = registry().iter().map(|(id, _)| (*id).to_owned()).collect();
+        expected.sort();
+        registered.sort();
+        assert_eq!(registered, expected);
+    }
+}

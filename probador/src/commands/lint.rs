@@ -1,4 +1,4 @@
-//! `lint`: clippy's result, kept for claim G3 with the hash of the tree it saw.
+//! `lint`: the project's own rules; and clippy's result, kept for claim G3 with the hash of the tree it saw.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use super::workspace;
-use crate::cli::{Global, LintArgs};
+use crate::cli::{Global, LintArgs, LintFormat};
 use crate::exit::ExitStatus;
+use crate::lint::{self, RULES, Rule};
 use crate::printer::Printer;
 use crate::process::Program;
 use crate::stored::{CLIPPY, ToolResult, tree_hash};
@@ -18,7 +19,7 @@ use crate::workspace::Workspace;
 pub(super) fn run(args: &LintArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let workspace = workspace(global)?;
     if !args.clippy {
-        anyhow::bail!("nothing to do\nhint: --clippy runs clippy and keeps its result");
+        return own_rules(args, &workspace, printer);
     }
     let result = clippy(&workspace)?;
     result.write(&workspace.path(CLIPPY))?;
@@ -32,6 +33,28 @@ pub(super) fn run(args: &LintArgs, global: &Global, printer: &mut Printer) -> an
         result.n_packages
     ));
     Ok(if result.findings.is_empty() { ExitStatus::Pass } else { ExitStatus::Failed })
+}
+
+/// Applies the project's own rules.
+fn own_rules(args: &LintArgs, workspace: &Workspace, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let rules: Vec<&Rule> = if args.rules.is_empty() {
+        RULES.to_vec()
+    } else {
+        args.rules.iter().map(|id| lint::find(id)).collect::<Result<_, _>>()?
+    };
+    let linted = lint::run(workspace.root(), &rules)?;
+    match args.format {
+        LintFormat::Human => linted.findings.iter().for_each(|finding| printer.data(&finding.to_string())),
+        LintFormat::Sarif => printer.data(&serde_json::to_string_pretty(&lint::sarif(&linted))?),
+    }
+    printer.talk(&format!(
+        "{}: {} findings in {} files of {} crates",
+        linted.rules.join(" "),
+        linted.findings.len(),
+        linted.n_files,
+        linted.n_crates
+    ));
+    Ok(if linted.findings.is_empty() { ExitStatus::Pass } else { ExitStatus::Failed })
 }
 
 /// Runs clippy over every target of the workspace and collects what it says.

@@ -19,7 +19,9 @@ pub(super) enum Made {
 /// Makes the fixture of the fault `name` in `folder`: the first tree that the rule itself says it must flag.
 pub(super) fn make(name: &str, folder: &Path) -> anyhow::Result<Option<Made>> {
     let rule = match name {
-        "clippy-warning-stored" => return stored_warning(folder).map(Some),
+        "clippy-warning-stored" => return stored(folder, &["warning: this could be simpler"]).map(Some),
+        // The twin that must not be flagged.
+        "clippy-clean-stored" => return stored(folder, &[]).map(Some),
         "unsafe-without-reason" => "G2",
         "model-read-into-memory" => "G4",
         "raw-safetensors-in-inference" => "G5",
@@ -39,14 +41,14 @@ pub(super) fn make(name: &str, folder: &Path) -> anyhow::Result<Option<Made>> {
     Ok(Some(Made::Tree(folder.to_owned())))
 }
 
-/// A result of clippy over this very tree, with one warning.
-fn stored_warning(folder: &Path) -> anyhow::Result<Made> {
+/// A result of clippy over this very tree, with these findings.
+fn stored(folder: &Path, findings: &[&str]) -> anyhow::Result<Made> {
     let result = ToolResult {
         tool: "clippy".to_owned(),
         command: "cargo clippy".to_owned(),
         tree: tree_hash(Workspace::find(None)?.root())?,
         n_packages: 8,
-        findings: vec!["warning: this could be simpler".to_owned()],
+        findings: findings.iter().map(|&finding| finding.to_owned()).collect(),
     };
     let path = folder.join("clippy.json");
     result.write(&path)?;

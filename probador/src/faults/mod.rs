@@ -2,6 +2,7 @@
 
 mod data;
 mod fixture;
+pub mod prove;
 mod screen;
 mod wrap;
 

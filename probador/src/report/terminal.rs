@@ -5,9 +5,11 @@ use crate::case::{Case, Outcome, Subject, Verdict};
 use crate::checklist::{CHECKLIST_POINTS, Section};
 use crate::printer::{Printer, Tone};
 
-/// One line for a case that has ended; nothing for one that was known to be undecidable.
+/// One line for a case that has ended; nothing for one that was known to be undecidable, or a golden that was met.
 pub fn case_line(case: &Case, outcome: &Outcome, printer: &Printer) -> Option<String> {
+    let is_golden = matches!(outcome.subject, Subject::Golden { .. });
     if outcome.subject == Subject::Canary
+        || (is_golden && !outcome.is_red())
         || (outcome.known_before && !matches!(outcome.verdict, Verdict::Fail { .. }))
     {
         return None;

@@ -1,0 +1,244 @@
+//! The command line as a user meets it: exit codes, streams, reports, on small checkouts made for each test.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use serde_json::Value;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A checkout with a checklist of its own; everything else is the repository's.
+struct Checkout(tempfile::TempDir);
+
+impl Checkout {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(repository().join("checklist")).unwrap() {
+            let path = entry.unwrap().path();
+            let to = folder.path().join("checklist").join(path.file_name().unwrap());
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(&path, to).unwrap();
+        }
+        for shared in ["golden", "subjects", "scripts"] {
+            symlink(repository().join(shared), folder.path().join(shared)).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn edit(&self, file: &str, before: &str, after: &str) {
+        let path = self.path().join("checklist").join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(before), "{file} does not hold {before:?}");
+        fs::write(path, text.replacen(before, after, 1)).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> assert_cmd::assert::Assert {
+        probador(self.path(), arguments)
+    }
+}
+
+fn probador(root: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
+    let mut command = Command::cargo_bin("cargo-probador").unwrap();
+    command.env_remove("PROBADOR_MODEL").env_remove("GITHUB_ACTIONS").env("NO_COLOR", "1");
+    command.arg("--root").arg(root).args(arguments).assert()
+}
+
+/// A file that is no model.
+fn broken_model(checkout: &Checkout) -> String {
+    let path = checkout.path().join("broken.apr");
+    fs::write(&path, b"APR\0 and then nothing that makes sense").unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn listing_names_every_case_without_opening_a_model() {
+    let checkout = Checkout::new();
+    let broken = broken_model(&checkout);
+    let output = checkout.run(&["list", "--format", "json", "--model", &broken]).code(0).get_output().clone();
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(rows.len(), 118);
+    let c4 = rows.iter().find(|row| row["case"] == "checklist::c_forward_pass::c4_causal_mask").unwrap();
+    assert_eq!(c4["undecided"], Value::Null);
+}
+
+#[test]
+fn the_claim_falsified_by_a_broken_model_is_red_and_repeated_last_with_how_to_run_it_again() {
+    let checkout = Checkout::new();
+    let broken = broken_model(&checkout);
+    let assert = checkout.run(&["full", "A1", "--no-build", "--model", &broken]).code(100);
+    let output = assert.get_output().clone();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let expected = format!("--model {broken} --exact checklist::a_model_loading::a1_apr_loads");
+    assert!(stdout.contains("failed: checklist::a_model_loading::a1_apr_loads"), "{stdout}");
+    assert!(stdout.contains(&expected), "{stdout}");
+    assert!(stdout.trim_end().lines().last().unwrap().starts_with("FAIL: 0 of 180"), "{stdout}");
+
+    let reports = checkout.path().join("reports/latest");
+    let report: Value =
+        serde_json::from_str(&fs::read_to_string(reports.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["verdict"], "fail");
+    assert_eq!(report["claims"].as_array().unwrap().len(), 118);
+    let html = fs::read_to_string(reports.join("report.html")).unwrap();
+    assert!(html.contains("Do not release this") && html.contains("a1_apr_loads"));
+    assert!(!html.contains("http://") && !html.contains("https://"), "the page is self-contained");
+    let junit = fs::read_to_string(reports.join("junit.xml")).unwrap();
+    assert!(junit.contains("failures=\"1\""), "{junit}");
+    let lines = fs::read_to_string(reports.join("outcomes.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 2, "the claim and the canary: {lines}");
+    assert!(reports.join("logs/checklist.a_model_loading.a1_apr_loads.json").is_file());
+
+    // What failed can be run again by that alone.
+    let assert =
+        checkout.run(&["full", "--rerun-failed", "--no-build", "--model", &broken, "--format", "terse"]);
+    assert.code(100).stdout("fail checklist::a_model_loading::a1_apr_loads\n");
+    assert!(checkout.path().join("reports/previous/report.json").is_file());
+    checkout.run(&["report", "--format", "json"]).code(100).stdout(predicate::str::contains("\"verdict\""));
+}
+
+#[test]
+fn selecting_nothing_is_not_a_pass() {
+    let checkout = Checkout::new();
+    for arguments in [
+        &["full", "--no-build", "--exact", "checklist::no_such_case"][..],
+        &["full", "--no-build", "nonsense"],
+        &["list", "nonsense"],
+        &["full", "--no-build", "C4", "--section", "A"],
+    ] {
+        checkout.run(arguments).code(4);
+    }
+    assert!(!checkout.path().join("reports/latest").exists(), "a run over nothing left a report");
+}
+
+#[test]
+fn an_invalid_checklist_is_refused_with_every_place() {
+    let checkout = Checkout::new();
+    checkout.edit("c-forward-pass.yaml", "group: model", "group: modle");
+    checkout.edit("a-model-loading.yaml", "points: 1", "points: .nan");
+    for arguments in
+        [&["checklist", "validate"][..], &["list"], &["full", "--no-build"], &["gate", "--no-build"]]
+    {
+        let checks = predicate::str::is_match(r"checklist/a-model-loading\.yaml:\d+:\d+: ").unwrap();
+        let checks = checks.and(predicate::str::contains("unknown group `modle`"));
+        checkout.run(arguments).code(2).stderr(checks.and(predicate::str::contains("2 problems found")));
+    }
+}
+
+#[test]
+fn a_valid_checklist_says_what_it_adds_up_to() {
+    let checkout = Checkout::new();
+    checkout
+        .run(&["checklist", "validate"])
+        .code(0)
+        .stdout(predicate::str::starts_with("118 claims, 180 points;"));
+}
+
+#[test]
+fn wrong_usage_and_a_missing_environment_have_codes_of_their_own() {
+    let checkout = Checkout::new();
+    checkout.run(&["full", "--no-such-flag"]).code(1);
+    checkout.run(&["full", "--shard", "0/3"]).code(1).stderr(predicate::str::contains("counted from 1"));
+    checkout.run(&["list", "--section", "K"]).code(1);
+    checkout.run(&["list", "--tag", "nonsense"]).code(1);
+    checkout
+        .run(&["list", "--model", "no-such-model"])
+        .code(3)
+        .stderr(predicate::str::contains("golden/models.yaml"));
+    checkout
+        .run(&["report"])
+        .code(3)
+        .stderr(predicate::str::contains("hint: run `cargo probador full` first"));
+    probador(Path::new("/nonexistent"), &["list"]).code(3);
+}
+
+#[test]
+fn cargo_and_apr_can_call_it_as_they_do() {
+    let mut command = Command::cargo_bin("cargo-probador").unwrap();
+    let root = repository();
+    let assert =
+        command.arg("probador").args(["list", "C4", "--format", "terse", "--root"]).arg(root).assert();
+    assert.code(0).stdout("checklist::c_forward_pass::c4_causal_mask\n");
+}
+
+#[test]
+fn shards_are_disjoint_and_complete() {
+    let checkout = Checkout::new();
+    let list = |shard: Option<&str>| -> Vec<String> {
+        let mut arguments = vec!["list", "--format", "terse"];
+        arguments.extend(shard.iter().flat_map(|shard| ["--shard", shard]));
+        let output = checkout.run(&arguments).code(0).get_output().clone();
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    };
+    let mut together: Vec<String> =
+        ["1/3", "2/3", "3/3"].into_iter().flat_map(|shard| list(Some(shard))).collect();
+    let mut all = list(None);
+    together.sort();
+    all.sort();
+    assert_eq!(together, all);
+}
+
+#[test]
+fn the_gate_stays_shut_while_claims_are_undecided() {
+    let checkout = Checkout::new();
+    let assert = checkout.run(&["gate", "--no-build", "A4", "--quiet"]);
+    assert.code(5).stderr(predicate::str::contains("the gate stays shut"));
+}
+
+#[test]
+fn a_waiver_excuses_hardware_only_and_only_while_it_holds() {
+    let checkout = Checkout::new();
+    let waive = |claim: &str| {
+        let text =
+            format!("- {{claim: {claim}, reason: none here, granted: 2026-01-01, until: 2099-01-01}}\n");
+        fs::write(checkout.path().join("checklist/waivers.yaml"), text).unwrap();
+    };
+    waive("J16");
+    checkout.run(&["checklist", "validate"]).code(0).stdout(predicate::str::contains("1 waivers"));
+    waive("C1");
+    checkout.run(&["checklist", "validate"]).code(2).stderr(predicate::str::contains("C1 cannot be waived"));
+}
+
+#[test]
+fn a_claim_lost_since_the_baseline_is_a_regression() {
+    let checkout = Checkout::new();
+    let baseline = checkout.path().join("checklist/baseline.json");
+    checkout.run(&["ci", "--strict", "--no-build", "A4"]).code(0);
+    fs::write(&baseline, r#"{"passing": {"tiny": ["A4", "J1"]}}"#).unwrap();
+    let assert = checkout.run(&["ci", "--strict", "--no-build", "A4"]);
+    assert.code(100).stderr(predicate::str::contains("no longer: J1"));
+    checkout.run(&["ci", "--accept", "--no-build", "A4"]).code(0);
+    let stored: Value = serde_json::from_str(&fs::read_to_string(&baseline).unwrap()).unwrap();
+    assert_eq!(stored["passing"]["tiny"], serde_json::json!(["A4"]));
+    fs::write(&baseline, "{").unwrap();
+    checkout.run(&["ci", "--strict", "--no-build", "A4"]).code(3);
+}
+
+#[test]
+fn github_gets_an_annotation_at_the_claims_line() {
+    let checkout = Checkout::new();
+    let broken = broken_model(&checkout);
+    let mut command = Command::cargo_bin("cargo-probador").unwrap();
+    command.env("GITHUB_ACTIONS", "true").arg("--root").arg(checkout.path());
+    let assert = command.args(["full", "A1", "--no-build", "--model", &broken]).assert().code(100);
+    let checks = predicate::str::is_match(
+        r"::error file=checklist/a-model-loading\.yaml,line=\d+,title=A1 APR loads::",
+    );
+    assert.stderr(checks.unwrap());
+}
+
+#[test]
+fn every_json_output_parses() {
+    let checkout = Checkout::new();
+    let output = checkout.run(&["full", "A4", "--no-build", "--format", "json"]).code(0).get_output().clone();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["score"]["all"]["passed"], 1);
+    assert_eq!(report["score"]["all"]["undecided"], 179);
+}
