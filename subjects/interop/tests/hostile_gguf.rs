@@ -425,8 +425,6 @@ fn a_key_may_be_as_long_as_the_format_allows_and_no_longer() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     /// Any change of a few bytes parses or is refused; neither parsing nor importing panics.
     #[test]
     fn damaged_files_never_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {

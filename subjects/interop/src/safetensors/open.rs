@@ -24,9 +24,11 @@ const MAX_TOKENIZER: u64 = 256 << 20;
 /// Opens a directory with `config.json` and one or more safetensors files.
 pub(crate) fn open_directory(directory: &Path, asked: Option<Architecture>) -> Result<Model, ImportError> {
     if !directory.join("config.json").exists() {
-        let what =
-            "it has no config.json\nhint: give a directory as `save_pretrained` writes it, or a single file";
-        return Err(json_file::fault(directory, what.to_owned()));
+        let hint = match gguf_file_in(directory) {
+            Some(name) => format!("import one of its GGUF files, such as {name}"),
+            None => "give a directory as `save_pretrained` writes it, or a single file".to_owned(),
+        };
+        return Err(json_file::fault(directory, format!("it has no config.json\nhint: {hint}")));
     }
     // As transformers does: a whole model goes before a sharded one.
     let single = directory.join(SINGLE);
@@ -40,6 +42,13 @@ pub(crate) fn open_directory(directory: &Path, asked: Option<Architecture>) -> R
         return Err(json_file::fault(directory, what));
     };
     understand(directory, directory, shards, asked)
+}
+
+/// The first GGUF file of a directory, for a hint.
+fn gguf_file_in(directory: &Path) -> Option<String> {
+    let names =
+        std::fs::read_dir(directory).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| name.ends_with(".gguf")).min()
 }
 
 /// Opens a single file; `config.json` and the tokenizer's files count when they are beside it.
