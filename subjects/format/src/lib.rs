@@ -43,7 +43,7 @@ pub use quality::Quality;
 pub use reader::AprFile;
 pub use sign::SignatureVerdict;
 pub use stats::TensorStats;
-pub use tokenizer::EmbeddedTokenizer;
+pub use tokenizer::{EmbeddedTokenizer, UnpackError};
 pub use validate::{ValidateOptions, validate, validate_bytes};
 pub use validation::{Check, Finding, Outcome, Severity, TensorReport, Validation};
 pub use writer::{AprWriter, TensorSpec, TensorWriter, Written};

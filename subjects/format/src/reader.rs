@@ -171,9 +171,8 @@ impl AprFile {
     /// The embedded `tokenizer.json`, unpacked and held to its hash.
     pub fn tokenizer_json(&self) -> Result<Option<Vec<u8>>, FormatError> {
         let Some(tokenizer) = &self.metadata().tokenizer else { return Ok(None) };
-        let json =
-            tokenizer.unpack().map_err(|what| FormatError::malformed(self.path())(Fault::Tokenizer(what)))?;
-        Ok(Some(json))
+        let malformed = FormatError::malformed(self.path());
+        Ok(Some(tokenizer.unpack().map_err(|error| malformed(Fault::Tokenizer(error.to_string())))?))
     }
 
     /// BLAKE3 of the bytes of the embedded `tokenizer.json`, in hex.

@@ -79,14 +79,14 @@ impl FileSource {
 impl ReadAt for FileSource {
     #[cfg(unix)]
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, offset)
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, offset).map_err(explain)
     }
 
     #[cfg(windows)]
     fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !buffer.is_empty() {
             match std::os::windows::fs::FileExt::seek_read(&self.file, buffer, offset) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) => return Err(explain(io::ErrorKind::UnexpectedEof.into())),
                 Ok(n_bytes) => {
                     buffer = &mut buffer[n_bytes..];
                     offset += n_bytes as u64;
@@ -103,8 +103,18 @@ impl ReadAt for FileSource {
         use std::io::{Read, Seek, SeekFrom};
         self.with_file(|mut file| {
             file.seek(SeekFrom::Start(offset))?;
-            file.read_exact(buffer)
+            file.read_exact(buffer).map_err(explain)
         })
+    }
+}
+
+/// Says what an early end of a file means: its length was known when reading began.
+fn explain(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            io::Error::new(error.kind(), "it became shorter while it was being read")
+        }
+        _ => error,
     }
 }
 

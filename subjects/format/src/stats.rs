@@ -141,7 +141,9 @@ impl Accumulator {
         };
         let mut last = [0.0; LANES];
         last[..rest.len()].copy_from_slice(rest);
-        chunks.iter().for_each(|chunk| add(chunk, LANES));
+        for chunk in chunks {
+            add(chunk, LANES);
+        }
         add(&last, rest.len());
         let n = values.len() as f64;
         let mean = sums.iter().sum::<f64>() / n;

@@ -8,6 +8,7 @@ use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::hash;
 
@@ -32,6 +33,46 @@ pub struct EmbeddedTokenizer {
     pub data: String,
 }
 
+/// Why an embedded tokenizer cannot be unpacked.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum UnpackError {
+    /// It is of a kind that is not known.
+    #[error("it is {format} in {encoding}, not {FORMAT} in {ENCODING}")]
+    Kind {
+        /// What it says its bytes are.
+        format: String,
+        /// How it says they are stored.
+        encoding: String,
+    },
+    /// It announces more than is accepted.
+    #[error("it announces {0} bytes, the limit is {MAX_TOKENIZER_SIZE}")]
+    TooLarge(u64),
+    /// Its base64 or its compression is broken.
+    #[error("its {what} is broken: {why}")]
+    Broken {
+        /// Which.
+        what: &'static str,
+        /// How.
+        why: String,
+    },
+    /// It unpacks to another size than announced.
+    #[error("it unpacks to {} bytes, {announced} are announced", if *found > *announced { format!("more than {announced}") } else { format!("only {found}") })]
+    Size {
+        /// Bytes there are, at most one more than announced.
+        found: u64,
+        /// Bytes announced.
+        announced: u64,
+    },
+    /// Its bytes are not those that were hashed.
+    #[error("it has BLAKE3 {computed}, {stored} is stored")]
+    Hash {
+        /// Of the bytes.
+        computed: String,
+        /// In the file.
+        stored: String,
+    },
+}
+
 impl EmbeddedTokenizer {
     /// Packs `json`.
     pub fn new(json: &[u8]) -> Self {
@@ -48,26 +89,26 @@ impl EmbeddedTokenizer {
     }
 
     /// Unpacks the bytes and holds them to their size and hash. Never unpacks more than announced.
-    pub fn unpack(&self) -> Result<Vec<u8>, String> {
+    pub fn unpack(&self) -> Result<Vec<u8>, UnpackError> {
         if self.format != FORMAT || self.encoding != ENCODING {
-            return Err(format!("it is {} in {}, not {FORMAT} in {ENCODING}", self.format, self.encoding));
+            let (format, encoding) = (self.format.clone(), self.encoding.clone());
+            return Err(UnpackError::Kind { format, encoding });
         }
         if self.size > MAX_TOKENIZER_SIZE {
-            return Err(format!("it announces {} bytes, the limit is {MAX_TOKENIZER_SIZE}", self.size));
+            return Err(UnpackError::TooLarge(self.size));
         }
-        let compressed =
-            STANDARD.decode(&self.data).map_err(|error| format!("its base64 is broken: {error}"))?;
+        let broken = |what, why: &dyn std::fmt::Display| UnpackError::Broken { what, why: why.to_string() };
+        let compressed = STANDARD.decode(&self.data).map_err(|error| broken("base64", &error))?;
         let mut json = Vec::new();
         let mut decoder = ZlibDecoder::new(compressed.as_slice()).take(self.size + 1);
-        decoder.read_to_end(&mut json).map_err(|error| format!("its compression is broken: {error}"))?;
-        if json.len() as u64 != self.size {
-            let more = if json.len() as u64 > self.size { "more than" } else { "only" };
-            let n_bytes = (json.len() as u64).min(self.size);
-            return Err(format!("it unpacks to {more} {n_bytes} bytes, {} are announced", self.size));
+        decoder.read_to_end(&mut json).map_err(|error| broken("compression", &error))?;
+        let found = json.len() as u64;
+        if found != self.size {
+            return Err(UnpackError::Size { found, announced: self.size });
         }
         let computed = hash::hex(&json);
         if computed != self.blake3 {
-            return Err(format!("it has BLAKE3 {computed}, {} is stored", self.blake3));
+            return Err(UnpackError::Hash { computed, stored: self.blake3.clone() });
         }
         Ok(json)
     }
@@ -88,7 +129,7 @@ mod tests {
     fn check(change: impl FnOnce(&mut EmbeddedTokenizer), expected: &str) {
         let mut tokenizer = EmbeddedTokenizer::new(&[b'x'; 1000]);
         change(&mut tokenizer);
-        let error = tokenizer.unpack().unwrap_err();
+        let error = tokenizer.unpack().unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
+use crate::atomic::{self, Overwrite};
 use crate::error::Fault;
 use crate::hash::{self, Checksum, Run};
 use crate::header::FOOTER_SIZE;
@@ -147,12 +148,9 @@ impl Memory {
             return;
         }
         let Some(directory) = self.marker.parent() else { return };
-        let _ = fs::create_dir_all(directory).and_then(|()| {
-            let temporary = tempfile::NamedTempFile::new_in(directory)?;
-            fs::write(temporary.path(), &self.text)?;
-            temporary.persist(&self.marker)?;
-            Ok(())
-        });
+        if fs::create_dir_all(directory).is_ok() {
+            let _ = atomic::write(&self.marker, &self.text, Overwrite::Allow);
+        }
     }
 }
 

@@ -252,7 +252,10 @@ fn a_source_that_shrinks_is_an_error_when_it_is_read() {
         let opened = AprFile::open(&path).unwrap();
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(size as u64).unwrap();
         let error = opened.verify().unwrap_err().to_string();
-        assert!(error.starts_with("failed to read `") && error.contains("m.apr"), "{error}");
+        assert!(
+            error.starts_with("failed to read `") && error.contains("m.apr`: it became shorter"),
+            "{error}"
+        );
         let error = opened.check_unchanged().unwrap_err().to_string();
         assert!(error.contains(&format!("it had {} bytes and has {size}", file.len())), "{error}");
         assert!(sign::sign(&path, &output, &key, Overwrite::Refuse).is_err());
