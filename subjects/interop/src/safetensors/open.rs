@@ -48,7 +48,9 @@ pub(crate) fn open_directory(directory: &Path, asked: Option<Architecture>) -> R
 fn gguf_file_in(directory: &Path) -> Option<String> {
     let names =
         std::fs::read_dir(directory).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter(|name| name.ends_with(".gguf")).min()
+    let is_gguf =
+        |name: &str| Path::new(name).extension().is_some_and(|found| found.eq_ignore_ascii_case("gguf"));
+    names.filter(|name| is_gguf(name)).min()
 }
 
 /// Opens a single file; `config.json` and the tokenizer's files count when they are beside it.
