@@ -270,7 +270,7 @@ impl Validator {
                     self.validation.tokenizer_json = Some(json);
                 }
                 Some(Err(what)) => {
-                    self.done(Check::Tokenizer, [Fault::Tokenizer(what)]);
+                    self.done(Check::Tokenizer, [Fault::Tokenizer(what.to_string())]);
                 }
                 None => {
                     let reason = "the file embeds no tokenizer".to_owned();

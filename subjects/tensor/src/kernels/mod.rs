@@ -58,48 +58,56 @@ macro_rules! kernel_table {
             add,
         };
 
+        // SAFETY: called through the table only, whose users have checked the instruction set.
         $(#[$attribute])*
         unsafe fn matmul_f32(part: &super::MatmulPart<f32>) {
             // SAFETY: the caller of a table entry promises the instruction set; here and below.
             unsafe { super::matmul::matmul::<$lanes, f32, $m, $n>(part) }
         }
 
+        // SAFETY: called through the table only, whose users have checked the instruction set.
         $(#[$attribute])*
         unsafe fn matmul_f16(part: &super::MatmulPart<super::F16Bits>) {
             // SAFETY: see above.
             unsafe { super::matmul::matmul::<$lanes, super::F16Bits, $m, $n>(part) }
         }
 
+        // SAFETY: called through the table only, whose users have checked the instruction set.
         $(#[$attribute])*
         unsafe fn matmul_bf16(part: &super::MatmulPart<super::Bf16Bits>) {
             // SAFETY: see above.
             unsafe { super::matmul::matmul::<$lanes, super::Bf16Bits, $m, $n>(part) }
         }
 
+        // SAFETY: called through the table only, whose users have checked the instruction set.
         $(#[$attribute])*
         unsafe fn attention(part: &mut super::AttentionPart<'_>) {
             // SAFETY: see above.
             unsafe { super::attention::attention::<$lanes>(part) }
         }
 
+        // SAFETY: called through the table only, whose users have checked the instruction set.
         $(#[$attribute])*
         unsafe fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, y: &mut [f32]) {
             // SAFETY: see above.
             unsafe { super::elementwise::rms_norm::<$lanes>(x, gain, epsilon, y) }
         }
 
+        // SAFETY: called through the table only, whose users have checked the instruction set.
         $(#[$attribute])*
         unsafe fn rotate_halves(head: &mut [f32], cos: &[f32], sin: &[f32]) {
             // SAFETY: see above.
             unsafe { super::elementwise::rotate_halves::<$lanes>(head, cos, sin) }
         }
 
+        // SAFETY: called through the table only, whose users have checked the instruction set.
         $(#[$attribute])*
         unsafe fn silu_mul(gate: &mut [f32], up: &[f32]) {
             // SAFETY: see above.
             unsafe { super::elementwise::silu_mul::<$lanes>(gate, up) }
         }
 
+        // SAFETY: called through the table only, whose users have checked the instruction set.
         $(#[$attribute])*
         unsafe fn add(sum: &mut [f32], addend: &[f32]) {
             // SAFETY: see above.
