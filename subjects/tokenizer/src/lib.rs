@@ -1,4 +1,5 @@
 //! Byte-level BPE tokenizer, streaming decoder and chat template.
+#![forbid(unsafe_code)]
 
 mod bytes;
 mod error;

@@ -32,8 +32,8 @@ use thiserror::Error;
 
 use crate::{Message, Segment, TokenId, Tokenizer};
 
-/// Bytes of a template; published ones have up to some 30,000.
-const MAX_SOURCE_BYTES: usize = 128 << 10;
+/// Bytes of a template; published ones have up to some 30,000, and the engine counts columns in 16 bits.
+const MAX_SOURCE_BYTES: usize = 60_000;
 /// Bytes of all messages; far beyond any context.
 const MAX_INPUT_BYTES: usize = 4 << 20;
 /// Bytes of a rendered prompt.

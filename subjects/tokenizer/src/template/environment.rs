@@ -22,8 +22,8 @@ use super::{MAX_OUTPUT_BYTES, strftime};
 
 /// Bytes that one fuel pays for.
 const BYTES_PER_FUEL: usize = 64;
-/// Levels of macro calls.
-const MAX_RECURSION: usize = 64;
+/// Levels of nesting, of which a macro's call takes several.
+const MAX_RECURSION: usize = 200;
 
 /// What a rendering may spend.
 #[derive(Clone, Copy, Debug)]
@@ -72,8 +72,9 @@ fn syntax() -> Result<SyntaxConfig, Error> {
 /// Whether the budget, or the nesting allowed, ran out.
 pub(super) fn is_out_of_budget(error: &Error) -> bool {
     causes(error).any(|cause| {
-        cause.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::OutOfFuel)
-            || cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::WriteZero)
+        cause.downcast_ref::<Error>().is_some_and(|error| {
+            error.kind() == ErrorKind::OutOfFuel || error.detail() == Some("recursion limit exceeded")
+        }) || cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::WriteZero)
     })
 }
 

@@ -10,62 +10,23 @@
 //!
 //! Guards have names that do not occur in the template, so it can neither call nor replace them.
 
+mod expression;
+
 use std::fmt::Write as _;
 
-use minijinja::machinery::ast::{
-    BinOpKind, Call, CallArg, CompareOpKind, Expr, Filter, Macro, Stmt, UnaryOpKind,
-};
+use minijinja::machinery::ast::{Expr, Macro, Stmt};
 use minijinja::machinery::{Token, parse, tokenize};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::ValueKind;
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind};
+
+use expression::SCALAR_FILTERS;
 
 /// Tokens between the delimiters of one tag: bounds how deep its expression can nest.
 const MAX_TAG_TOKENS: usize = 1024;
-/// Filters whose result is a string, a number or a truth value, whatever they are given.
-const SCALAR_FILTERS: [&str; 20] = [
-    "bool",
-    "capitalize",
-    "count",
-    "e",
-    "escape",
-    "float",
-    "format",
-    "indent",
-    "int",
-    "join",
-    "length",
-    "lower",
-    "replace",
-    "round",
-    "string",
-    "title",
-    "tojson",
-    "trim",
-    "upper",
-    "wordcount",
-];
-/// Tests that look at a value's kind only.
-const KIND_TESTS: [&str; 17] = [
-    "boolean",
-    "callable",
-    "defined",
-    "divisibleby",
-    "even",
-    "false",
-    "float",
-    "integer",
-    "iterable",
-    "mapping",
-    "none",
-    "number",
-    "odd",
-    "sequence",
-    "string",
-    "true",
-    "undefined",
-];
-
+/// Branches of all `if`s together: the engine's parser nests each in the one before.
+const MAX_ELIFS: usize = 256;
+/// Lines, and characters in a line, of a rewritten template: the engine counts both in 16 bits.
+const MAX_LINES: usize = 60_000;
 /// The names of the guards in one rewritten template.
 #[derive(Clone, Debug)]
 pub(super) struct Guards {
@@ -78,10 +39,9 @@ pub(super) struct Guards {
 impl Guards {
     /// Names that `source` does not contain.
     fn for_source(source: &str) -> Self {
-        let mut prefix = String::from("guard_");
-        while source.contains(&prefix) {
-            prefix.push('_');
-        }
+        // A source of so many bytes contains fewer of these.
+        let mut prefixes = (0..=source.len()).map(|n| format!("guard{n}_"));
+        let prefix = prefixes.find(|prefix| !source.contains(prefix)).unwrap_or_default();
         let name = |what: &str| format!("{prefix}{what}");
         Self {
             held: name("held"),
@@ -108,16 +68,23 @@ pub(super) fn rewrite(
     let tree = parse(source, "chat_template", syntax)?;
     let mut writer = Writer { out: String::new(), guards: Guards::for_source(source), mark };
     writer.statement(&tree)?;
+    if writer.out.lines().count() > MAX_LINES || writer.out.lines().any(|line| line.len() > MAX_LINES) {
+        return refuse("too large to be run");
+    }
     Ok(Rewritten { source: writer.out, guards: writer.guards })
 }
 
 /// Refuses tags that are too long, before anything recurses over them.
 fn check_tags(source: &str, syntax: SyntaxConfig) -> Result<(), Error> {
-    let mut n_tokens = 0;
+    let (mut n_tokens, mut n_elifs) = (0, 0);
     for token in tokenize(source, false, syntax) {
         match token?.0 {
             Token::VariableStart | Token::BlockStart => n_tokens = 0,
+            Token::Ident("elif") if n_tokens == 0 => (n_tokens, n_elifs) = (1, n_elifs + 1),
             _ => n_tokens += 1,
+        }
+        if n_elifs > MAX_ELIFS {
+            return refuse(&format!("there are more than {MAX_ELIFS} elif"));
         }
         if n_tokens > MAX_TAG_TOKENS {
             return refuse(&format!("a tag has more than {MAX_TAG_TOKENS} tokens"));
@@ -149,17 +116,17 @@ impl Writer<'_> {
         match statement {
             Stmt::Template(template) => self.statements(&template.children)?,
             Stmt::EmitRaw(raw) => {
-                self.push("{{ ");
+                self.push("{{\n");
                 self.text(raw.raw);
                 self.push(" }}");
             }
             Stmt::EmitExpr(emit) => {
-                self.push("{{ ");
+                self.push("{{\n");
                 self.expression(&emit.expr)?;
                 self.push(" }}");
             }
             Stmt::ForLoop(each) => {
-                self.push("{% for ");
+                self.push("{%\nfor ");
                 self.target(&each.target)?;
                 self.push(" in ");
                 self.operand(&each.iter)?;
@@ -170,16 +137,16 @@ impl Writer<'_> {
                 self.push(if each.recursive { " recursive %}" } else { " %}" });
                 self.statements(&each.body)?;
                 if !each.else_body.is_empty() {
-                    self.push("{% else %}");
+                    self.push("{%\nelse %}");
                     self.statements(&each.else_body)?;
                 }
-                self.push("{% endfor %}");
+                self.push("{%\nendfor %}");
             }
             Stmt::IfCond(first) => {
                 let mut keyword = "if";
                 let mut condition = first;
                 loop {
-                    write!(self.out, "{{% {keyword} ").map_err(Error::from)?;
+                    write!(self.out, "{{%\n{keyword} ").map_err(Error::from)?;
                     self.operand(&condition.expr)?;
                     self.push(" %}");
                     self.statements(&condition.true_body)?;
@@ -188,16 +155,16 @@ impl Writer<'_> {
                         [Stmt::IfCond(next)] => condition = next,
                         [] => break,
                         otherwise => {
-                            self.push("{% else %}");
+                            self.push("{%\nelse %}");
                             self.statements(otherwise)?;
                             break;
                         }
                     }
                 }
-                self.push("{% endif %}");
+                self.push("{%\nendif %}");
             }
             Stmt::WithBlock(with) => {
-                self.push("{% with ");
+                self.push("{%\nwith ");
                 for (n, (target, value)) in with.assignments.iter().enumerate() {
                     self.push(if n > 0 { ", " } else { "" });
                     self.target(target)?;
@@ -206,10 +173,10 @@ impl Writer<'_> {
                 }
                 self.push(" %}");
                 self.statements(&with.body)?;
-                self.push("{% endwith %}");
+                self.push("{%\nendwith %}");
             }
             Stmt::Set(set) => {
-                self.push("{% set ");
+                self.push("{%\nset ");
                 self.target(&set.target)?;
                 self.push(" = ");
                 if matches!(set.target, Expr::Var(_)) {
@@ -220,7 +187,7 @@ impl Writer<'_> {
                 self.push(" %}");
             }
             Stmt::SetBlock(set) => {
-                self.push("{% set ");
+                self.push("{%\nset ");
                 self.target(&set.target)?;
                 if let Some(filter) = &set.filter {
                     self.push(" | ");
@@ -228,36 +195,36 @@ impl Writer<'_> {
                 }
                 self.push(" %}");
                 self.statements(&set.body)?;
-                self.push("{% endset %}");
+                self.push("{%\nendset %}");
             }
             Stmt::FilterBlock(block) => {
-                self.push("{% filter ");
+                self.push("{%\nfilter ");
                 self.filter_chain(&block.filter)?;
                 self.push(" %}");
                 self.statements(&block.body)?;
-                self.push("{% endfilter %}");
+                self.push("{%\nendfilter %}");
             }
             Stmt::Macro(macro_decl) => {
-                self.push("{% macro ");
+                self.push("{%\nmacro ");
                 self.push(macro_decl.name);
                 self.parameters(macro_decl)?;
                 self.push(" %}");
                 self.statements(&macro_decl.body)?;
-                self.push("{% endmacro %}");
+                self.push("{%\nendmacro %}");
             }
             Stmt::CallBlock(block) => {
-                self.push("{% call");
+                self.push("{%\ncall");
                 self.parameters(&block.macro_decl)?;
                 self.push(" ");
                 self.call(&block.call)?;
                 self.push(" %}");
                 self.statements(&block.macro_decl.body)?;
-                self.push("{% endcall %}");
+                self.push("{%\nendcall %}");
             }
-            Stmt::Continue(_) => self.push("{% continue %}"),
-            Stmt::Break(_) => self.push("{% break %}"),
+            Stmt::Continue(_) => self.push("{%\ncontinue %}"),
+            Stmt::Break(_) => self.push("{%\nbreak %}"),
             Stmt::Do(action) => {
-                self.push("{% do ");
+                self.push("{%\ndo ");
                 self.call(&action.call)?;
                 self.push(" %}");
             }
@@ -315,345 +282,5 @@ impl Writer<'_> {
         }
         self.push(filter.name);
         self.arguments(&filter.args)
-    }
-
-    /// An expression as the operand of anything.
-    fn operand(&mut self, expr: &Expr<'_>) -> Result<(), Error> {
-        match expr {
-            Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_) | Expr::Call(_) => self.expression(expr),
-            _ => {
-                self.push("(");
-                self.expression(expr)?;
-                self.push(")");
-                Ok(())
-            }
-        }
-    }
-
-    fn guarded(&mut self, guard: &str, expr: &Expr<'_>) -> Result<(), Error> {
-        self.push(guard);
-        self.push("(");
-        self.expression(expr)?;
-        self.push(")");
-        Ok(())
-    }
-
-    /// `open`, the expression that `inner` writes, `)`.
-    fn held(&mut self, inner: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
-        let held = self.guards.held.clone();
-        self.push(&held);
-        self.push("(");
-        inner(self)?;
-        self.push(")");
-        Ok(())
-    }
-
-    fn expression(&mut self, expr: &Expr<'_>) -> Result<(), Error> {
-        match expr {
-            Expr::Var(variable) => self.push(variable.id),
-            Expr::Const(constant) => self.constant(&constant.value)?,
-            Expr::GetAttr(attribute) => {
-                self.operand(&attribute.expr)?;
-                self.push(".");
-                self.push(attribute.name);
-            }
-            Expr::GetItem(item) => {
-                if is_text(&item.subscript_expr) {
-                    self.operand(&item.expr)?;
-                } else {
-                    self.guarded(&self.guards.indexed.clone(), &item.expr)?;
-                }
-                self.push("[");
-                self.expression(&item.subscript_expr)?;
-                self.push("]");
-            }
-            Expr::Slice(slice) => self.held(|writer| {
-                writer.operand(&slice.expr)?;
-                writer.push("[");
-                for (n, bound) in [&slice.start, &slice.stop, &slice.step].into_iter().enumerate() {
-                    writer.push(if n > 0 { ":" } else { "" });
-                    if let Some(bound) = bound {
-                        writer.expression(bound)?;
-                    }
-                }
-                writer.push("]");
-                Ok(())
-            })?,
-            Expr::UnaryOp(unary) => {
-                self.push(match unary.op {
-                    UnaryOpKind::Not => "not ",
-                    UnaryOpKind::Neg => "-",
-                });
-                self.operand(&unary.expr)?;
-            }
-            Expr::BinOp(binary) => match binary.op {
-                BinOpKind::Add | BinOpKind::Mul if !operands(expr, binary.op).any(is_text) => {
-                    self.held(|writer| writer.chain(expr, binary.op))?;
-                }
-                op => self.chain(expr, op)?,
-            },
-            Expr::Compare(compare) => {
-                let mut left = &compare.expr;
-                let mut between = "";
-                for op in &compare.ops {
-                    self.push(between);
-                    let guard = comparison_guard(
-                        &self.guards,
-                        matches!(op.op, CompareOpKind::In | CompareOpKind::NotIn),
-                    );
-                    self.push("(");
-                    self.guarded(&guard, left)?;
-                    self.push(" ");
-                    self.push(comparison(op.op));
-                    self.push(" ");
-                    self.operand(&op.expr)?;
-                    self.push(")");
-                    left = &op.expr;
-                    between = " and ";
-                }
-            }
-            Expr::IfExpr(choice) => {
-                self.operand(&choice.true_expr)?;
-                self.push(" if ");
-                self.operand(&choice.test_expr)?;
-                if let Some(otherwise) = &choice.false_expr {
-                    self.push(" else ");
-                    self.operand(otherwise)?;
-                }
-            }
-            Expr::Filter(filter) if SCALAR_FILTERS.contains(&filter.name) => self.filter(filter)?,
-            Expr::Filter(filter) => self.held(|writer| writer.filter(filter))?,
-            Expr::Test(test) => {
-                if KIND_TESTS.contains(&test.name) {
-                    self.operand(&test.expr)?;
-                } else {
-                    let guard = comparison_guard(&self.guards, test.name == "in");
-                    self.guarded(&guard, &test.expr)?;
-                }
-                self.push(" is ");
-                self.push(test.name);
-                self.arguments(&test.args)?;
-            }
-            Expr::Call(call) => self.call(call)?,
-            Expr::List(list) => self.held(|writer| writer.items("[", &list.items, "]"))?,
-            Expr::Tuple(tuple) => self.held(|writer| writer.items("[", &tuple.items, "]"))?,
-            Expr::Map(map) => self.held(|writer| {
-                writer.push("{");
-                for (key, value) in map.keys.iter().zip(&map.values) {
-                    writer.operand(key)?;
-                    writer.push(": ");
-                    writer.operand(value)?;
-                    writer.push(", ");
-                }
-                writer.push("}");
-                Ok(())
-            })?,
-        }
-        Ok(())
-    }
-
-    fn items(&mut self, open: &str, items: &[Expr<'_>], close: &str) -> Result<(), Error> {
-        self.push(open);
-        for item in items {
-            self.operand(item)?;
-            self.push(", ");
-        }
-        self.push(close);
-        Ok(())
-    }
-
-    fn filter(&mut self, filter: &Filter<'_>) -> Result<(), Error> {
-        let Some(base) = &filter.expr else { return refuse("a filter without a value") };
-        match base {
-            // A chain of scalar filters needs no parentheses, which nest.
-            Expr::Filter(inner) if SCALAR_FILTERS.contains(&inner.name) => self.expression(base)?,
-            _ => self.operand(base)?,
-        }
-        self.push("|");
-        self.push(filter.name);
-        self.arguments(&filter.args)
-    }
-
-    /// Operands of one operator, left to right; a comparison's left operand guarded.
-    fn chain(&mut self, expr: &Expr<'_>, op: BinOpKind) -> Result<(), Error> {
-        if is_comparison(op) {
-            let Expr::BinOp(binary) = expr else { return refuse("expected a comparison") };
-            // A constant bounds what a comparison costs, except `in`, which may have to write the left side out.
-            let guard = comparison_guard(&self.guards, matches!(op, BinOpKind::In));
-            let is_cheap = matches!(binary.left, Expr::Const(_))
-                || (matches!(binary.right, Expr::Const(_)) && !matches!(op, BinOpKind::In));
-            if is_cheap {
-                self.operand(&binary.left)?;
-            } else {
-                self.guarded(&guard, &binary.left)?;
-            }
-            self.push(operator(op));
-            return self.operand(&binary.right);
-        }
-        let operands: Vec<&Expr<'_>> = operands(expr, op).collect();
-        for (n, operand) in operands.into_iter().rev().enumerate() {
-            self.push(if n > 0 { operator(op) } else { "" });
-            self.operand(operand)?;
-        }
-        Ok(())
-    }
-
-    fn call(&mut self, call: &Call<'_>) -> Result<(), Error> {
-        if let Expr::GetAttr(method) = &call.expr
-            && method.name == "changed"
-        {
-            return refuse("loop.changed is not supported in chat templates");
-        }
-        self.operand(&call.expr)?;
-        self.push("(");
-        self.argument_list(&call.args)?;
-        self.push(")");
-        Ok(())
-    }
-
-    fn arguments(&mut self, arguments: &[CallArg<'_>]) -> Result<(), Error> {
-        if arguments.is_empty() {
-            return Ok(());
-        }
-        self.push("(");
-        self.argument_list(arguments)?;
-        self.push(")");
-        Ok(())
-    }
-
-    fn argument_list(&mut self, arguments: &[CallArg<'_>]) -> Result<(), Error> {
-        for (n, argument) in arguments.iter().enumerate() {
-            self.push(if n > 0 { ", " } else { "" });
-            match argument {
-                CallArg::Pos(value) => self.operand(value)?,
-                CallArg::Kwarg(name, value) => {
-                    self.push(name);
-                    self.push("=");
-                    self.operand(value)?;
-                }
-                CallArg::PosSplat(_) | CallArg::KwargSplat(_) => {
-                    return refuse("* and ** in arguments are not supported in chat templates");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn constant(&mut self, value: &Value) -> Result<(), Error> {
-        if let Some(text) = value.as_str() {
-            self.text(text);
-            return Ok(());
-        }
-        match value.kind() {
-            ValueKind::None => self.push("none"),
-            ValueKind::Bool => self.push(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => {
-                let number = value.to_string();
-                if !number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-                    return refuse("a constant is not a finite number");
-                }
-                self.push("(");
-                self.push(&number);
-                self.push(")");
-            }
-            ValueKind::Seq => {
-                self.push("[");
-                for item in value.try_iter()? {
-                    self.constant(&item)?;
-                    self.push(", ");
-                }
-                self.push("]");
-            }
-            ValueKind::Map => {
-                self.push("{");
-                for key in value.try_iter()? {
-                    self.constant(&key)?;
-                    self.push(": ");
-                    self.constant(&value.get_item(&key)?)?;
-                    self.push(", ");
-                }
-                self.push("}");
-            }
-            kind => return refuse(&format!("a constant of kind {kind} is not supported")),
-        }
-        Ok(())
-    }
-
-    /// A string literal for `text`, with marks.
-    fn text(&mut self, text: &str) {
-        let marked = (self.mark)(text);
-        self.push("\"");
-        for c in marked.chars() {
-            match c {
-                '"' | '\\' => self.out.extend(['\\', c]),
-                '\n' => self.push("\\n"),
-                '\r' => self.push("\\r"),
-                '\t' => self.push("\\t"),
-                _ => self.out.push(c),
-            }
-        }
-        self.push("\"");
-    }
-}
-
-/// Whether `expr` is a string constant.
-fn is_text(expr: &Expr<'_>) -> bool {
-    matches!(expr, Expr::Const(constant) if constant.value.as_str().is_some())
-}
-
-/// The operands of a chain `a op b op c`, right to left.
-fn operands<'e, 's>(expr: &'e Expr<'s>, op: BinOpKind) -> impl Iterator<Item = &'e Expr<'s>> {
-    let mut rest = Some(expr);
-    std::iter::from_fn(move || match rest.take()? {
-        // `**` and `%` mix badly with chains of their own kind; they nest by parentheses.
-        Expr::BinOp(binary) if operator(binary.op) == operator(op) => {
-            rest = Some(&binary.left);
-            Some(&binary.right)
-        }
-        first => Some(first),
-    })
-}
-
-fn is_comparison(op: BinOpKind) -> bool {
-    use BinOpKind::{Eq, Gt, Gte, In, Lt, Lte, Ne};
-    matches!(op, Eq | Ne | Lt | Lte | Gt | Gte | In)
-}
-
-fn comparison_guard(guards: &Guards, is_containment: bool) -> String {
-    if is_containment { guards.needle.clone() } else { guards.compared.clone() }
-}
-
-fn operator(op: BinOpKind) -> &'static str {
-    match op {
-        BinOpKind::Eq => " == ",
-        BinOpKind::Ne => " != ",
-        BinOpKind::Lt => " < ",
-        BinOpKind::Lte => " <= ",
-        BinOpKind::Gt => " > ",
-        BinOpKind::Gte => " >= ",
-        BinOpKind::In => " in ",
-        BinOpKind::ScAnd => " and ",
-        BinOpKind::ScOr => " or ",
-        BinOpKind::Add => " + ",
-        BinOpKind::Sub => " - ",
-        BinOpKind::Mul => " * ",
-        BinOpKind::Div => " / ",
-        BinOpKind::FloorDiv => " // ",
-        BinOpKind::Rem => " % ",
-        BinOpKind::Pow => " ** ",
-        BinOpKind::Concat => " ~ ",
-    }
-}
-
-fn comparison(op: CompareOpKind) -> &'static str {
-    match op {
-        CompareOpKind::Eq => "==",
-        CompareOpKind::Ne => "!=",
-        CompareOpKind::Lt => "<",
-        CompareOpKind::Lte => "<=",
-        CompareOpKind::Gt => ">",
-        CompareOpKind::Gte => ">=",
-        CompareOpKind::In => "in",
-        CompareOpKind::NotIn => "not in",
     }
 }
