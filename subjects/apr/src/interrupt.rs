@@ -63,6 +63,12 @@ impl Interrupt {
     }
 }
 
+/// Makes a write past the file size limit (`ulimit -f`) an error like any other, not the end of the process.
+pub(crate) fn survive_size_limit() {
+    // That nobody reads the flag does not matter: with a handler, the write fails instead.
+    let _ = flag::register(rustix::process::Signal::XFSZ.as_raw(), Arc::default());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

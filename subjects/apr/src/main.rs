@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use printer::Printer;
 
 fn main() -> ExitCode {
+    interrupt::survive_size_limit();
     let args: Vec<_> = std::env::args_os().collect();
     let color = cli::color_of(&args);
     let mut printer = Printer::new(color);

@@ -183,7 +183,10 @@ impl Printer {
         {
             return ExitStatus::Success;
         }
-        let (message, hints) = chain(error);
+        let (message, mut hints) = chain(error);
+        if hints.is_empty() {
+            hints.extend(system_hint(error).map(str::to_owned));
+        }
         let paint = self.talk_paint();
         self.talk(format_args!("{} {message}", paint.paint(Role::Error, "error:")));
         for hint in hints {
@@ -204,6 +207,20 @@ impl Printer {
 fn environment_allows_color() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
+}
+
+/// What to do about an error of the operating system, where that can be said in general.
+fn system_hint(error: &anyhow::Error) -> Option<&'static str> {
+    let kind = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>())?.kind();
+    match kind {
+        io::ErrorKind::NotFound => Some("check the path"),
+        io::ErrorKind::PermissionDenied => Some("check the permissions, or choose another place"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Some("make room, or choose another place")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Some("choose another place"),
+        _ => None,
+    }
 }
 
 /// The chain of causes as one line, and the hints found on the way, each once.

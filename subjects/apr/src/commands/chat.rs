@@ -196,22 +196,31 @@ fn answer(
 fn context_length(plan: &Plan, config: &ModelConfig) -> Result<usize> {
     let limit = config.max_position_embeddings;
     let wanted = plan.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+    let memory = |n_tokens: usize| {
+        let per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size_of::<f32>();
+        text::bytes((n_tokens as u64).saturating_mul(per_token as u64))
+    };
     let context = plan.context.unwrap_or_else(|| {
         let room_for_prompts = DEFAULT_CONTEXT - DEFAULT_MAX_TOKENS;
         DEFAULT_CONTEXT.max(wanted.saturating_add(room_for_prompts)).min(limit)
     });
-    let Some(max_tokens) = plan.max_tokens.filter(|&max_tokens| max_tokens >= context) else {
-        return Ok(context);
-    };
-    let bytes_per_position = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size_of::<f32>();
-    let cache_bytes = (max_tokens as u64).saturating_add(1).saturating_mul(bytes_per_position as u64);
-    bail!(
-        "--max-tokens {max_tokens} and a prompt do not fit the context of {context} tokens; a context that long would \
-         take {} of memory\nhint: ask for at most {} tokens{}",
-        text::bytes(cache_bytes),
-        context - 1,
-        if context < limit { format!(", or for a --context of up to {limit}") } else { String::new() }
-    )
+    ensure!(
+        context <= limit,
+        "the model was made for a context of at most {limit} tokens; one of {context} would take {} of memory and give \
+         no sensible replies\nhint: ask for a smaller --context",
+        memory(context)
+    );
+    if let Some(max_tokens) = plan.max_tokens.filter(|&max_tokens| max_tokens >= context) {
+        let or_more =
+            if context < limit { format!(", or for a --context of up to {limit}") } else { String::new() };
+        bail!(
+            "--max-tokens {max_tokens} and a prompt do not fit the context of {context} tokens; a context that long \
+             would take {} of memory\nhint: ask for at most {} tokens{or_more}",
+            memory(max_tokens.saturating_add(1)),
+            context - 1
+        );
+    }
+    Ok(context)
 }
 
 /// The cache is filled as the conversation grows; better to refuse now than to be killed in the middle of it.
@@ -323,6 +332,11 @@ mod tests {
         assert_eq!(context(Some(32_000), None), 32_768);
         assert_eq!(context(Some(100), Some(200)), 200);
         assert_eq!(context_length(&plan_with(None, None), &config(512)).unwrap(), 512);
+        let error = context_length(&plan_with(None, Some(513)), &config(512)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("the model was made for a context of at most 512 tokens; one of 513"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use apr_format::{AprFile, Metadata, ModelConfig, Provenance, SignatureVerdict, TrustedKeys};
+use apr_format::{AprFile, IndexEntry, Metadata, ModelConfig, Provenance, SignatureVerdict, TrustedKeys};
 use apr_tensor::DType;
 use serde::Serialize;
 
@@ -137,7 +137,7 @@ fn report(file: &AprFile, trusted: &TrustedKeys) -> Result<Report> {
         path: path.to_string_lossy().into_owned(),
         architecture,
         model_type,
-        n_parameters: file.entries().iter().map(|entry| entry.n_elements()).sum(),
+        n_parameters: file.entries().iter().map(IndexEntry::n_elements).sum(),
         n_tensors: file.entries().len(),
         file_size: file.file_size(),
         dtypes,
@@ -214,12 +214,11 @@ fn lines(report: &Report) -> Vec<(&'static str, String)> {
             },
         ),
     ];
-    let optional = [
-        ("License", &report.license),
-        ("Description", &report.description),
-        ("Source", &report.source),
-        ("Format before", &report.original_format),
-    ];
+    let source = report.source.as_ref().map(|source| match &report.original_format {
+        Some(format) => format!("{source} ({format})"),
+        None => source.clone(),
+    });
+    let optional = [("License", &report.license), ("Description", &report.description), ("Source", &source)];
     lines.extend(optional.into_iter().filter_map(|(label, value)| Some((label, value.clone()?))));
     if let Some(provenance) = &report.provenance {
         lines.extend(provenance_lines(provenance));

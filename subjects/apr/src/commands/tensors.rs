@@ -1,5 +1,6 @@
 //! `apr tensors`: the tensors of a model, with statistics of their values when asked.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -35,12 +36,12 @@ pub(crate) struct Args {
 
 /// One tensor.
 #[derive(Debug, Serialize)]
-struct Row<'a> {
-    name: &'a str,
+struct Row {
+    name: String,
     dtype: &'static str,
-    shape: &'a [usize],
+    shape: Vec<usize>,
     bytes: u64,
-    blake3: Option<&'a str>,
+    blake3: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<TensorStats>,
 }
@@ -55,34 +56,28 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
             file.path().display()
         );
     }
-    let row = |entry: &'_ IndexEntry| Row {
-        dtype: entry.dtype.name(),
-        bytes: entry.size,
-        blake3: None,
-        stats: args.stats.then(|| file.tensor(&entry.name)).flatten().map(|tensor| TensorStats::of(&tensor)),
-        name: "",
-        shape: &[],
+    let stats = |entry: &IndexEntry| {
+        args.stats.then(|| file.tensor(&entry.name)).flatten().map(|tensor| TensorStats::of(&tensor))
     };
     if args.json {
-        let rows: Vec<Row<'_>> = entries
-            .iter()
-            .map(|entry| Row {
-                name: &entry.name,
-                shape: &entry.shape,
-                blake3: file.tensor_hash(&entry.name),
-                ..row(entry)
-            })
-            .collect();
-        printer.json(&rows)?;
+        let row = |entry: &&'_ IndexEntry| Row {
+            name: entry.name.clone(),
+            dtype: entry.dtype.name(),
+            shape: entry.shape.clone(),
+            bytes: entry.size,
+            blake3: file.tensor_hash(&entry.name).map(str::to_owned),
+            stats: stats(entry),
+        };
+        printer.json(&entries.iter().map(row).collect::<Vec<_>>())?;
         return Ok(ExitStatus::Success);
     }
     let name_width =
         entries.iter().map(|entry| text::printable(&entry.name).chars().count()).max().unwrap_or(0);
     let shape_width = entries.iter().map(|entry| shape(entry).len()).max().unwrap_or(0);
     for entry in &entries {
-        let Row { dtype, stats, .. } = row(entry);
         let name = text::printable(&entry.name);
-        let statistics = stats.map(|stats| statistics(&stats)).unwrap_or_default();
+        let (dtype, statistics) =
+            (entry.dtype, stats(entry).map(|stats| statistics(&stats)).unwrap_or_default());
         printer.line(
             format!("{name:name_width$}  {:shape_width$}  {dtype:4}{statistics}", shape(entry)).trim_end(),
         )?;
@@ -118,7 +113,8 @@ fn statistics(stats: &TensorStats) -> String {
         figure(stats.max.into())
     );
     if stats.n_nan + stats.n_infinite > 0 {
-        text.push_str(&format!("  NaN={}  infinite={}", stats.n_nan, stats.n_infinite));
+        // Writing to a string cannot fail.
+        let _ = write!(text, "  NaN={}  infinite={}", stats.n_nan, stats.n_infinite);
     }
     text
 }

@@ -202,7 +202,13 @@ fn parse_ids(text: &str, tokenizer: &Tokenizer) -> Result<Vec<TokenId>> {
     let ids = text
         .split(|c: char| c == ',' || c.is_whitespace())
         .filter(|word| !word.is_empty())
-        .map(|word| word.parse().map(TokenId).with_context(|| format!("`{word}` is not a token id")))
+        .map(|word| {
+            word.parse().map(TokenId).with_context(|| {
+                format!(
+                    "`{word}` is not a token id\nhint: ids are numbers, with spaces or commas between them"
+                )
+            })
+        })
         .collect::<Result<Vec<_>>>()?;
     check_ids(&ids, tokenizer)?;
     Ok(ids)
@@ -211,7 +217,10 @@ fn parse_ids(text: &str, tokenizer: &Tokenizer) -> Result<Vec<TokenId>> {
 fn check_ids(ids: &[TokenId], tokenizer: &Tokenizer) -> Result<()> {
     let n = tokenizer.vocab_size();
     match ids.iter().find(|id| id.index() >= n) {
-        Some(id) => anyhow::bail!("token id {id} is outside the tokenizer's vocabulary of {n}"),
+        Some(id) => anyhow::bail!(
+            "token id {id} is outside the tokenizer's vocabulary of {n}\nhint: ids go from 0 to {}",
+            n - 1
+        ),
         None => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use apr_format::AprFile;
 use apr_generation::{CausalLm, LogitRows, top_candidates};
 use apr_qwen2::{LoadOptions, Qwen2};
@@ -71,10 +71,6 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
 
-    /// Threads to compute with [default: all processors].
-    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
-    threads: Option<usize>,
-
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -107,7 +103,6 @@ pub(crate) struct Plan {
     logits: LogitsOf,
     keys: Vec<String>,
     force: bool,
-    threads: Option<usize>,
     json: bool,
 }
 
@@ -144,7 +139,6 @@ pub(crate) fn plan(args: Args) -> Plan {
         logits: args.logits,
         keys: args.keys,
         force: args.force,
-        threads: args.threads,
         json: args.json,
     }
 }
@@ -157,9 +151,15 @@ pub(crate) fn run(plan: Plan, printer: &mut Printer) -> Result<ExitStatus> {
         !ids.is_empty(),
         "the prompt is empty: there is nothing to evaluate\nhint: give --prompt some text"
     );
-    let options =
-        LoadOptions { context_length: Some(context_length(ids.len(), &file)?), n_threads: plan.threads };
+    let options = LoadOptions { context_length: Some(context_length(ids.len(), &file)?), n_threads: None };
     let mut model = Qwen2::load(&file, options)?;
+    let n_ids = model.vocab_size();
+    if let Some(id) = ids.iter().find(|id| id.index() >= n_ids) {
+        bail!(
+            "token id {id} is outside the model's vocabulary of {n_ids}\nhint: ids go from 0 to {}",
+            n_ids - 1
+        );
+    }
     let filter = KeyFilter::new(&plan.keys, model.config().num_layers)?;
     let folder = NewFolder::create(&plan.export, plan.force)?;
 

@@ -1,0 +1,315 @@
+//! No flag is parsed and ignored: each one changes what a command does, or is refused.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::support::{Place, checkpoint, untied_checkpoint};
+
+/// How a flag shows that it does something.
+enum Effect {
+    /// Exit code, standard output or files differ from those of the command line without it.
+    Differs { without: &'static str, with: &'static str },
+    /// Without it, the command line is refused.
+    Required { without: &'static str },
+    /// A test of its own, by name.
+    Tested(&'static str),
+}
+
+use Effect::{Differs, Required, Tested};
+
+/// Every flag of every command. Command lines are split at white space; `_` stands for a space.
+const FLAGS: &[(&str, &str, Effect)] = &[
+    ("import", "--output", Required { without: "import checkpoint" }),
+    (
+        "import",
+        "--tie-embeddings",
+        Differs { without: "import untied -o out", with: "import untied -o out --tie-embeddings" },
+    ),
+    (
+        "import",
+        "--dtype",
+        Differs { without: "import checkpoint -o out", with: "import checkpoint -o out --dtype bf16" },
+    ),
+    (
+        "import",
+        "--arch",
+        Differs { without: "import checkpoint -o out", with: "import checkpoint -o out --arch llama" },
+    ),
+    (
+        "import",
+        "--force",
+        Differs { without: "import checkpoint -o old", with: "import checkpoint -o old --force" },
+    ),
+    (
+        "import",
+        "--json",
+        Differs { without: "import checkpoint -o out", with: "import checkpoint -o out --json" },
+    ),
+    ("inspect", "--json", Differs { without: "inspect model.apr", with: "inspect model.apr --json" }),
+    (
+        "validate",
+        "--quality",
+        Differs { without: "validate model.apr", with: "validate model.apr --quality" },
+    ),
+    (
+        "validate",
+        "--public-key",
+        Differs { without: "validate model.apr", with: "validate model.apr --public-key key.pub" },
+    ),
+    (
+        "validate",
+        "--require-signature",
+        Differs { without: "validate model.apr", with: "validate model.apr --require-signature" },
+    ),
+    ("validate", "--json", Differs { without: "validate model.apr", with: "validate model.apr --json" }),
+    ("tensors", "--stats", Differs { without: "tensors model.apr", with: "tensors model.apr --stats" }),
+    (
+        "tensors",
+        "--filter",
+        Differs { without: "tensors model.apr", with: "tensors model.apr --filter norm" },
+    ),
+    ("tensors", "--json", Differs { without: "tensors model.apr", with: "tensors model.apr --json" }),
+    ("tokenize", "--text", Required { without: "tokenize model.apr" }),
+    ("tokenize", "--file", Required { without: "tokenize model.apr" }),
+    ("tokenize", "--jsonl", Required { without: "tokenize model.apr" }),
+    (
+        "tokenize",
+        "--decode",
+        Differs { without: "tokenize model.apr --text 72", with: "tokenize model.apr --text 72 --decode" },
+    ),
+    (
+        "tokenize",
+        "--parse-special",
+        Differs {
+            without: "tokenize model.apr --text <|im_end|>",
+            with: "tokenize model.apr --text <|im_end|> --parse-special",
+        },
+    ),
+    (
+        "tokenize",
+        "--json",
+        Differs { without: "tokenize model.apr --text a", with: "tokenize model.apr --text a --json" },
+    ),
+    (
+        "chat",
+        "--max-tokens",
+        Differs { without: GREEDY, with: "chat model.apr --temperature 0 --max-tokens 3" },
+    ),
+    (
+        "chat",
+        "--temperature",
+        Differs { without: SAMPLED, with: "chat model.apr --seed 1 --max-tokens 20 --temperature 0" },
+    ),
+    (
+        "chat",
+        "--top-p",
+        Differs {
+            without: SAMPLED,
+            with: "chat model.apr --seed 1 --max-tokens 20 --temperature 1 --top-p 0.1",
+        },
+    ),
+    (
+        "chat",
+        "--top-k",
+        Differs {
+            without: SAMPLED,
+            with: "chat model.apr --seed 1 --max-tokens 20 --temperature 1 --top-k 1",
+        },
+    ),
+    (
+        "chat",
+        "--min-p",
+        Differs {
+            without: SAMPLED,
+            with: "chat model.apr --seed 1 --max-tokens 20 --temperature 1 --min-p 1",
+        },
+    ),
+    (
+        "chat",
+        "--repetition-penalty",
+        Differs {
+            without: GREEDY,
+            with: "chat model.apr --temperature 0 --max-tokens 20 --repetition-penalty 9",
+        },
+    ),
+    ("chat", "--seed", Tested("seed_decides_the_reply")),
+    (
+        "chat",
+        "--system",
+        Differs { without: GREEDY, with: "chat model.apr --temperature 0 --max-tokens 20 --system Be_brief" },
+    ),
+    ("chat", "--no-stream", Tested("reply_streams_unless_told_not_to")),
+    (
+        "chat",
+        "--context",
+        Differs { without: GREEDY, with: "chat model.apr --temperature 0 --max-tokens 20 --context 30" },
+    ),
+    ("chat", "--threads", Tested("threads_are_as_many_as_asked_for_and_change_nothing")),
+    ("chat", "--inspect", Differs { without: GREEDY, with: INSPECTED }),
+    (
+        "chat",
+        "--layer",
+        Differs {
+            without: INSPECTED,
+            with: "chat model.apr --temperature 0 --max-tokens 20 --inspect --layer 0",
+        },
+    ),
+    (
+        "chat",
+        "--head",
+        Differs {
+            without: INSPECTED,
+            with: "chat model.apr --temperature 0 --max-tokens 20 --inspect --head 0",
+        },
+    ),
+    (
+        "chat",
+        "--top",
+        Differs {
+            without: INSPECTED,
+            with: "chat model.apr --temperature 0 --max-tokens 20 --inspect --top 2",
+        },
+    ),
+    ("trace", "--prompt", Required { without: "trace model.apr --export out" }),
+    ("trace", "--prompt-file", Required { without: "trace model.apr --export out" }),
+    ("trace", "--ids", Required { without: "trace model.apr --export out" }),
+    (
+        "trace",
+        "--chat",
+        Differs {
+            without: "trace model.apr --prompt a --export out",
+            with: "trace model.apr --prompt a --export out --chat",
+        },
+    ),
+    ("trace", "--export", Required { without: "trace model.apr --prompt a" }),
+    (
+        "trace",
+        "--logits",
+        Differs {
+            without: "trace model.apr --prompt ab --export out",
+            with: "trace model.apr --prompt ab --export out --logits last",
+        },
+    ),
+    (
+        "trace",
+        "--keys",
+        Differs {
+            without: "trace model.apr --prompt a --export out",
+            with: "trace model.apr --prompt a --export out --keys norm",
+        },
+    ),
+    ("trace", "--force", Tested("folder_is_replaced_only_when_asked_and_only_when_it_is_an_export")),
+    (
+        "trace",
+        "--json",
+        Differs {
+            without: "trace model.apr --prompt a --export out",
+            with: "trace model.apr --prompt a --export out --json",
+        },
+    ),
+    ("sign", "--key", Required { without: "sign model.apr -o out" }),
+    ("sign", "--output", Required { without: "sign model.apr --key key" }),
+    (
+        "sign",
+        "--force",
+        Differs {
+            without: "sign model.apr --key key -o old",
+            with: "sign model.apr --key key -o old --force",
+        },
+    ),
+    (
+        "sign",
+        "--json",
+        Differs {
+            without: "sign model.apr --key key -o out",
+            with: "sign model.apr --key key -o out --json",
+        },
+    ),
+    ("keygen", "--output", Required { without: "keygen" }),
+    ("keygen", "--json", Differs { without: "keygen -o out", with: "keygen -o out --json" }),
+    ("diff", "--tolerance", Tested("engine_beside_gets_the_arguments_and_gives_the_exit_code")),
+    ("test-model", "--golden-trace", Required { without: "test-model model.apr" }),
+];
+
+const GREEDY: &str = "chat model.apr --temperature 0 --max-tokens 20";
+const SAMPLED: &str = "chat model.apr --seed 1 --max-tokens 20 --temperature 1";
+const INSPECTED: &str = "chat model.apr --temperature 0 --max-tokens 20 --inspect";
+
+fn place() -> Place {
+    let place = Place::new();
+    checkpoint(&place.path("checkpoint"), 1);
+    untied_checkpoint(&place.path("untied"), 1);
+    place.apr().args(["keygen", "-o", "key"]).assert().success();
+    fs::write(place.path("old"), "old").unwrap();
+    place
+}
+
+/// Exit code, standard output and the sizes of the files that are there afterwards; times and rates left out.
+fn outcome(line: &str) -> (Option<i32>, String, Vec<(String, u64)>) {
+    let place = place();
+    let args: Vec<String> = line.split_whitespace().map(|word| word.replace('_', " ")).collect();
+    // Control tokens have underscores of their own.
+    let args = args.into_iter().map(|arg| arg.replace("<|im end|>", "<|im_end|>"));
+    let output = place.apr().args(args).write_stdin("Hello").output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let varies = ["[Stats: ", "[DEBUG] Prompt: ", "Time: ", "  \"seconds\": ", "Public key: ", "Key: "];
+    let stdout: Vec<&str> =
+        stdout.lines().filter(|line| !varies.iter().any(|prefix| line.starts_with(prefix))).collect();
+    let mut sizes = Vec::new();
+    for entry in walk(&place.path(".")) {
+        let name = entry.strip_prefix(place.path(".")).unwrap().display().to_string();
+        if !name.starts_with(".cache") {
+            sizes.push((name, entry.metadata().unwrap().len()));
+        }
+    }
+    sizes.sort();
+    (output.status.code(), stdout.join("\n"), sizes)
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn every_flag_has_its_effect() {
+    for (command, flag, effect) in FLAGS {
+        match effect {
+            Differs { without, with } => {
+                let (plain, flagged) = (outcome(without), outcome(with));
+                // What differs must be the flag's doing: without it, the outcome repeats.
+                assert_eq!(plain, outcome(without), "`{without}` is not repeatable");
+                assert_ne!(flagged.0, Some(2), "`{with}` is refused");
+                assert_ne!(plain, flagged, "{command} {flag}: `{with}` does what `{without}` does");
+            }
+            Required { without } => assert_eq!(outcome(without).0, Some(2), "{command} {flag}"),
+            Tested(name) => {
+                let sources =
+                    [include_str!("chat.rs"), include_str!("trace.rs"), include_str!("verification.rs")];
+                let test = format!("#[test]\nfn {name}()");
+                assert!(sources.iter().any(|source| source.contains(&test)), "there is no test {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_flag_in_the_help_is_in_the_table() {
+    let place = Place::new();
+    let mut in_help = BTreeSet::new();
+    for command in crate::help::commands(&place) {
+        let help = place.stdout([command.as_str(), "--help"]);
+        let (_, options) = help.split_once("\nOptions:\n").unwrap();
+        for line in options.lines().take_while(|line| !line.starts_with("Examples:")) {
+            let is_definition = line.starts_with("      --") || line.starts_with("  -");
+            let flag = line.split_whitespace().find(|word| word.starts_with("--")).filter(|_| is_definition);
+            in_help.extend(flag.map(|flag| (command.clone(), flag.to_owned())));
+        }
+    }
+    // Every command has these two; `help.rs` and `streams.rs` test them.
+    in_help.retain(|(_, flag)| flag != "--help" && flag != "--color");
+    let in_table: BTreeSet<_> =
+        FLAGS.iter().map(|(command, flag, _)| ((*command).to_owned(), (*flag).to_owned())).collect();
+    assert_eq!(in_help, in_table);
+    assert_eq!(in_table.len(), FLAGS.len(), "a flag is in the table twice");
+}

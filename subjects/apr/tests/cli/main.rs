@@ -1,0 +1,16 @@
+//! The `apr` executable as its users meet it: exit codes, standard streams, files.
+
+mod chat;
+mod faults;
+mod flags;
+mod help;
+mod import;
+mod look;
+mod paths;
+mod signing;
+mod streams;
+mod support;
+mod terminal;
+mod tokenize;
+mod trace;
+mod verification;
