@@ -84,7 +84,7 @@ fn shapes_is_lost_with_a_transposed_matrix() {
     check_tensors(
         |tensor| {
             if is(tensor, "model.layers.1.mlp.up_proj.weight") {
-                tensor.0.shape = vec![8, 12]
+                tensor.0.shape = vec![8, 12];
             }
         },
         &["shapes"],
@@ -101,7 +101,7 @@ fn finite_is_lost_with_one_nan() {
     check_tensors(
         |tensor| {
             if is(tensor, "model.norm.weight") {
-                tensor.1[..4].copy_from_slice(&f32::NAN.to_le_bytes())
+                tensor.1[..4].copy_from_slice(&f32::NAN.to_le_bytes());
             }
         },
         &["finite"],
@@ -113,7 +113,7 @@ fn not_zero_is_lost_with_a_zero_bias() {
     check_tensors(
         |tensor| {
             if is(tensor, "model.layers.0.self_attn.q_proj.bias") {
-                tensor.1.fill(0)
+                tensor.1.fill(0);
             }
         },
         &["not-zero"],
