@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::checklist::Section;
-use crate::commands;
+use crate::commands::{self, GoldenCommand, TensorCommand, TraceCommand};
 use crate::exit::ExitStatus;
 use crate::printer::{ColorChoice, Format, Printer};
 use crate::selection::{Selection, Shard, TAGS};
@@ -49,6 +49,15 @@ pub enum Command {
     Checklist(ChecklistCommand),
     /// Write the JSON schemas of the checklist's files
     Schema(SchemaArgs),
+    /// Hold a model to its golden traces
+    #[command(subcommand)]
+    Golden(GoldenCommand),
+    /// Compare what `apr trace` exported
+    #[command(subcommand)]
+    Trace(TraceCommand),
+    /// Export, compare and describe a model's tensors
+    #[command(subcommand)]
+    Tensor(TensorCommand),
     /// Lint the sources; with --clippy, run clippy and keep its result for claim G3
     Lint(LintArgs),
     /// Show the newest report again, or write its pages anew
@@ -159,6 +168,8 @@ pub enum LintFormat {
     /// A line each.
     #[default]
     Human,
+    /// One JSON document.
+    Json,
     /// SARIF 2.1.0.
     Sarif,
 }

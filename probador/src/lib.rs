@@ -23,5 +23,6 @@ pub mod report;
 pub mod runner;
 pub mod selection;
 pub mod stored;
+pub mod tensors;
 pub mod workspace;
 pub mod yaml;

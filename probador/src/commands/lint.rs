@@ -45,6 +45,7 @@ fn own_rules(args: &LintArgs, workspace: &Workspace, printer: &mut Printer) -> a
     let linted = lint::run(workspace.root(), &rules)?;
     match args.format {
         LintFormat::Human => linted.findings.iter().for_each(|finding| printer.data(&finding.to_string())),
+        LintFormat::Json => printer.data(&serde_json::to_string_pretty(&linted)?),
         LintFormat::Sarif => printer.data(&serde_json::to_string_pretty(&lint::sarif(&linted))?),
     }
     printer.talk(&format!(
@@ -67,7 +68,7 @@ fn clippy(workspace: &Workspace) -> anyhow::Result<ToolResult> {
                 program = program.env(name, value);
             }
         }
-        program.folder(workspace.root()).timeout(Duration::from_secs(1800))
+        program.folder(workspace.root()).timeout(Duration::from_mins(30))
     };
     let version = with_toolchain(Program::new(&cargo).args(["clippy", "--version"])).run()?;
     let run = with_toolchain(Program::new(&cargo).args([

@@ -4,10 +4,18 @@ mod checklist;
 mod ci;
 mod full;
 mod gate;
+mod golden;
 mod lint;
 mod list;
+mod new_folder;
 mod report;
 mod schema;
+mod tensor;
+mod trace;
+
+pub use golden::GoldenCommand;
+pub use tensor::TensorCommand;
+pub use trace::TraceCommand;
 
 use crate::cli::{ChecklistCommand, Cli, Command, Global};
 use crate::exit::ExitStatus;
@@ -24,6 +32,9 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Checklist(ChecklistCommand::Schema(args)) | Command::Schema(args) => {
             schema::run(&args, &global, printer)
         }
+        Command::Golden(command) => golden::run(&command, &global, printer),
+        Command::Trace(command) => trace::run(&command, printer),
+        Command::Tensor(command) => tensor::run(&command, printer),
         Command::Lint(args) => lint::run(&args, &global, printer),
         Command::Report(args) => report::run(&args, &global, printer),
         Command::Gate(args) => gate::run(&args, &global, printer),

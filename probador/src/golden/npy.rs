@@ -20,6 +20,8 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 pub struct Array<T> {
     /// Dimensions, outermost first; none for a scalar.
     pub shape: Vec<usize>,
+    /// The element type, as numpy spells it.
+    pub dtype: String,
     /// The values.
     pub values: Vec<T>,
 }
@@ -89,8 +91,8 @@ pub fn parse_f32(path: &Path, bytes: &[u8]) -> Result<Array<f32>, NpyError> {
 /// An array of any numbers, each exact in float64 up to 2^53.
 pub fn read_numbers(path: &Path) -> Result<Array<f64>, NpyError> {
     fn widen<T: ReadableElement + Copy>(bytes: &[u8], number: fn(T) -> f64) -> Result<Array<f64>, NpyFault> {
-        let Array { shape, values } = parse_as::<T>(bytes)?;
-        Ok(Array { shape, values: values.into_iter().map(number).collect() })
+        let Array { shape, dtype, values } = parse_as::<T>(bytes)?;
+        Ok(Array { shape, dtype, values: values.into_iter().map(number).collect() })
     }
     let bytes = read_bytes(path)?;
     let parse = || match descriptor(&bytes)?.as_str() {
@@ -128,10 +130,11 @@ pub fn write_f32(
 }
 
 fn parse_as<T: ReadableElement>(bytes: &[u8]) -> Result<Array<T>, NpyFault> {
+    let dtype = descriptor(bytes)?;
     let array = ArrayD::<T>::read_npy(bytes)?;
     let shape = array.shape().to_vec();
     // Fortran order is told apart by the header; elements come out in logical order either way.
-    Ok(Array { shape, values: array.into_iter().collect() })
+    Ok(Array { shape, dtype, values: array.into_iter().collect() })
 }
 
 /// The element type that the header names, after checking that the header can be parsed safely.
@@ -177,7 +180,8 @@ mod tests {
         let path = folder.path().join("a.npy");
         write_f32(&path, &[2, 3], &[0., 1., 2., 3., 4., -5.5], Overwrite::Refuse).unwrap();
         let read = parse_f32(&path, &read_bytes(&path).unwrap()).unwrap();
-        assert_eq!(read, Array { shape: vec![2, 3], values: vec![0., 1., 2., 3., 4., -5.5] });
+        assert_eq!((read.shape, read.dtype.as_str()), (vec![2, 3], "<f4"));
+        assert_eq!(read.values, [0., 1., 2., 3., 4., -5.5]);
         assert_eq!(read_numbers(&path).unwrap().values[5].to_bits(), (-5.5_f64).to_bits());
         assert!(write_f32(&path, &[2, 3], &[0.0; 6], Overwrite::Refuse).is_err(), "overwritten");
         assert!(write_f32(&path, &[2, 3], &[0.0; 5], Overwrite::Allow).is_err(), "another shape");
@@ -190,7 +194,8 @@ mod tests {
         let data: Vec<u8> = [1_i64, 2, 3, 4].iter().flat_map(|value| value.to_le_bytes()).collect();
         let header = "{'descr': '<i8', 'fortran_order': True, 'shape': (2, 2), }";
         std::fs::write(&path, array(header, &data)).unwrap();
-        assert_eq!(read_numbers(&path).unwrap(), Array { shape: vec![2, 2], values: vec![1., 3., 2., 4.] });
+        let read = read_numbers(&path).unwrap();
+        assert_eq!((read.shape, read.values), (vec![2, 2], vec![1., 3., 2., 4.]));
     }
 
     #[test]

@@ -410,3 +410,63 @@ fn a_stale_golden_says_everything_that_makes_it_stale() {
         "{found:?}"
     );
 }
+
+/// The goldens and the model that the repository carries.
+fn of_the_repository() -> (GoldenSet, apr_format::AprFile) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden");
+    let set = GoldenSet::open(&golden, "tiny").unwrap().unwrap();
+    (set, apr_format::AprFile::open_verified(&golden.join("tiny/tiny.apr")).unwrap())
+}
+
+#[test]
+fn the_engines_reference_is_pytorchs_float64_on_every_recorded_tensor() {
+    let (set, file) = of_the_repository();
+    let reference = crate::reference::Reference::of_file(&file).unwrap();
+    let mut n_tensors = 0;
+    for prompt in &set.manifest().prompts {
+        let verified = verify_reference(&set, prompt, &reference, |_| true).unwrap();
+        for tensor in &verified.tensors {
+            assert!(tensor.passes(), "{}: {tensor}", prompt.slug);
+        }
+        n_tensors += verified.tensors.len();
+        let perplexity = reference.perplexity(&prompt.ids, 1).unwrap();
+        assert!((perplexity / prompt.perplexity - 1.0).abs() < 1e-9, "{}: {perplexity}", prompt.slug);
+    }
+    assert!(n_tensors >= 300, "{n_tensors} tensors");
+}
+
+/// The model with one bias of one head off by a hundredth.
+struct Altered(apr_format::AprFile);
+impl crate::reference::WeightSource for Altered {
+    fn stored(&self, name: &str) -> Option<crate::reference::Stored> {
+        let mut stored = self.0.stored(name)?;
+        if name == "model.layers.3.self_attn.q_proj.bias" {
+            let mut values = vec![0.0; stored.shape[0]];
+            values[0] = 0.01;
+            stored.element = crate::reference::Element::F32;
+            stored.bytes =
+                values.iter().flat_map(|value: &f32| value.to_le_bytes()).collect::<Vec<u8>>().into();
+        }
+        Some(stored)
+    }
+}
+
+#[test]
+fn a_reference_over_other_weights_is_not_pytorchs() {
+    let (set, file) = of_the_repository();
+    let config = crate::reference::Reference::of_file(&file).unwrap().config().clone();
+    let reference = crate::reference::Reference::new(config, Box::new(Altered(file))).unwrap();
+    let prompt = &set.manifest().prompts[0];
+    let verified = verify_reference(&set, prompt, &reference, |_| true).unwrap();
+    let first_wrong = verified.tensors.iter().find(|tensor| !tensor.passes()).unwrap();
+    assert_eq!(first_wrong.key.to_string(), "model.layers.3.self_attn.q_proj");
+}
+
+#[test]
+fn the_goldens_of_the_repository_are_fresh() {
+    let (set, file) = of_the_repository();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let found = freshness(&set, &file, &config(&root.join("golden")).unwrap(), root);
+    assert_eq!(found.faults, Vec::<String>::new());
+    assert!(found.n_files >= 300 && found.n_prompts >= 6, "{found:?}");
+}

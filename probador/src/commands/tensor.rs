@@ -1,0 +1,303 @@
+//! `tensor export`, `tensor compare`, `tensor stats`: what a model's tensors hold.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use apr_format::AprFile;
+use apr_format::atomic::Overwrite;
+use apr_tensor::DType;
+use clap::{Args, Subcommand};
+use half::{bf16, f16};
+use serde::Serialize;
+
+use super::new_folder::NewFolder;
+use super::trace::{Report, conclude, print_row};
+use crate::compare::{NonFinite, QUANTILES, Statistics, Tolerance};
+use crate::exit::ExitStatus;
+use crate::golden::npy;
+use crate::printer::Printer;
+use crate::tensors::{Collection, NamePattern, Numbers, diff};
+
+/// `tensor`.
+#[derive(Debug, Subcommand)]
+pub enum TensorCommand {
+    /// Write a model's tensors as .npy files
+    Export(ExportArgs),
+    /// Compare the tensors of two models, or of two folders of .npy files
+    Compare(CompareArgs),
+    /// Show what the tensors of a model or of a folder look like
+    Stats(StatsArgs),
+}
+
+/// `tensor export`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  cargo probador tensor export model.apr -o tensors/\n  \
+                        cargo probador tensor export model.apr -o norms/ --key norm\n\n\
+                        Values are float32, which holds every type of an .apr file exactly. The folder appears when it is complete.")]
+pub struct ExportArgs {
+    /// The model
+    model: PathBuf,
+    /// The folder to make
+    #[arg(short, long, value_name = "DIR", default_value = "tensors")]
+    output: PathBuf,
+    /// Only tensors whose name contains this, or matches it when it has a `*`; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    key: Vec<NamePattern>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `tensor compare`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  cargo probador tensor compare v1.apr v2.apr\n  \
+                        cargo probador tensor compare v1/ v2/ --tolerance 1e-6\n\n\
+                        Without a tolerance the values must be equal, NaN to NaN. Exits with 100 when a tensor differs or is missing.")]
+pub struct CompareArgs {
+    /// One model, or folder
+    v1: PathBuf,
+    /// The other
+    v2: PathBuf,
+    /// How far values may be apart: an absolute tolerance, or an absolute and a relative one
+    #[arg(long, value_name = "ATOL[,RTOL]", default_value = "0")]
+    tolerance: Tolerance,
+    /// Only tensors whose name contains this, or matches it when it has a `*`; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    key: Vec<NamePattern>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `tensor stats`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  cargo probador tensor stats model.apr\n  \
+                        cargo probador tensor stats tensors/ --key mlp --json\n\n\
+                        Quantiles are exact; the deviation is the population's. Values that are not finite are counted and left out.")]
+pub struct StatsArgs {
+    /// A model, or a folder of .npy files
+    source: PathBuf,
+    /// Only tensors whose name contains this, or matches it when it has a `*`; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    key: Vec<NamePattern>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs what was typed.
+pub(super) fn run(command: &TensorCommand, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    match command {
+        TensorCommand::Export(args) => export(args, printer),
+        TensorCommand::Compare(args) => compare(args, printer),
+        TensorCommand::Stats(args) => stats(args, printer),
+    }
+}
+
+#[derive(Serialize)]
+struct Exported<'e> {
+    folder: String,
+    tensors: Vec<&'e str>,
+}
+
+fn export(args: &ExportArgs, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let file = AprFile::open_verified(&args.model)?;
+    let names: Vec<&str> = file
+        .entries()
+        .iter()
+        .map(|entry| entry.name.as_str())
+        .filter(|name| NamePattern::any(&args.key, name))
+        .collect();
+    if names.is_empty() {
+        return Ok(nothing_selected(printer));
+    }
+    // A name becomes a file's; what could leave the folder is refused before anything is written.
+    if let Some(name) = names.iter().find(|name| !is_plain_file_name(name)) {
+        bail!("tensor `{}` of `{}` cannot be a file's name", name.escape_debug(), args.model.display());
+    }
+    let folder = NewFolder::create(&args.output)?;
+    for name in &names {
+        let tensor = file
+            .tensor(name)
+            .with_context(|| format!("`{}` has no tensor `{name}`", args.model.display()))?;
+        let path = folder.path().join(format!("{name}.npy"));
+        npy::write_f32(&path, tensor.shape(), &tensor.to_f32(), Overwrite::Refuse)?;
+    }
+    folder.commit()?;
+    let folder = args.output.display().to_string();
+    printer.talk(&format!("{} tensors in `{folder}`", names.len()));
+    if args.json {
+        printer.data(&serde_json::to_string_pretty(&Exported { folder, tensors: names })?);
+    } else {
+        for name in names {
+            printer.data(&format!("{name}.npy"));
+        }
+    }
+    Ok(ExitStatus::Pass)
+}
+
+fn is_plain_file_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !name.is_empty() && name.len() <= 200 && !name.starts_with('.') && name.chars().all(is_plain)
+}
+
+fn compare(args: &CompareArgs, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let (v1, v2) = (Collection::open(&args.v1)?, Collection::open(&args.v2)?);
+    let found = diff(
+        &v1,
+        &v2,
+        &args.key,
+        |_| args.tolerance,
+        NonFinite::SameIsEqual,
+        |row, _| {
+            if !args.json {
+                print_row(row, printer);
+            }
+            Ok(())
+        },
+    )?;
+    if args.json {
+        let report = Report {
+            a: args.v1.display().to_string(),
+            b: args.v2.display().to_string(),
+            tolerance: args.tolerance,
+            passed: found.passes(),
+            n_failed: found.n_failed(),
+            diff: &found,
+        };
+        printer.data(&serde_json::to_string_pretty(&report)?);
+    }
+    Ok(conclude(&found, printer))
+}
+
+#[derive(Serialize)]
+struct StatsReport {
+    source: String,
+    quantiles: [f64; QUANTILES.len()],
+    tensors: Vec<StatsRow>,
+}
+
+#[derive(Serialize)]
+struct StatsRow {
+    name: String,
+    dtype: String,
+    shape: Vec<usize>,
+    #[serde(flatten)]
+    statistics: Statistics,
+}
+
+fn stats(args: &StatsArgs, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let source = Collection::open(&args.source)?;
+    let names: Vec<&str> =
+        source.names().into_iter().filter(|name| NamePattern::any(&args.key, name)).collect();
+    if names.is_empty() {
+        return Ok(nothing_selected(printer));
+    }
+    let width = names.iter().map(|name| name.len()).max().unwrap_or(0);
+    if !args.json {
+        printer.data(&format!(
+            "{:width$}  {:>6}  {:>14}  {:>10}  {:>10}  {:>10}  {:>10}  {:>10}  not finite",
+            "tensor", "type", "shape", "mean", "std", "min", "median", "max"
+        ));
+    }
+    let mut rows = Vec::new();
+    for name in names {
+        let row = row(&source, name)?;
+        if args.json {
+            rows.push(row);
+        } else {
+            print_statistics(&row, width, printer);
+        }
+    }
+    if args.json {
+        let report =
+            StatsReport { source: args.source.display().to_string(), quantiles: QUANTILES, tensors: rows };
+        printer.data(&serde_json::to_string_pretty(&report)?);
+    }
+    Ok(ExitStatus::Pass)
+}
+
+fn print_statistics(row: &StatsRow, width: usize, printer: &mut Printer) {
+    let shape = row.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3e}"));
+    let Statistics { mean, std, min, max, quantiles, n_nan, n_inf, .. } = &row.statistics;
+    printer.data(&format!(
+        "{:width$}  {:>6}  {shape:>14}  {:>10}  {:>10}  {:>10}  {:>10}  {:>10}  {}",
+        row.name,
+        row.dtype,
+        number(*mean),
+        number(*std),
+        number(min.map(f64::from)),
+        number(quantiles.map(|quantiles| f64::from(quantiles[QUANTILES.len() / 2]))),
+        number(max.map(f64::from)),
+        n_nan + n_inf
+    ));
+}
+
+fn row(source: &Collection, name: &str) -> anyhow::Result<StatsRow> {
+    if let Some(tensor) = source.file().and_then(|file| file.tensor(name)) {
+        // Widened value by value: the largest tensor of a model is not copied.
+        let bytes = tensor.bytes();
+        let pairs = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+        let statistics = match tensor.dtype() {
+            DType::F16 => Statistics::of(|| pairs().map(|pair| f16::from_le_bytes(pair).to_f32())),
+            DType::Bf16 => Statistics::of(|| pairs().map(|pair| bf16::from_le_bytes(pair).to_f32())),
+            DType::F32 => Statistics::of(|| {
+                bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+            }),
+        };
+        let (dtype, shape) = (tensor.dtype().name().to_owned(), tensor.shape().to_vec());
+        return Ok(StatsRow { name: name.to_owned(), dtype, shape, statistics });
+    }
+    let opened = source.load(name)?;
+    let statistics = match &opened.numbers {
+        Numbers::F32(values) => Statistics::of_slice(values),
+        Numbers::F64(values) => Statistics::of(|| values.iter().map(|&value| value as f32)),
+    };
+    Ok(StatsRow { name: name.to_owned(), dtype: opened.dtype, shape: opened.shape, statistics })
+}
+
+fn nothing_selected(printer: &mut Printer) -> ExitStatus {
+    printer.error("no tensor was selected\nhint: leave out `--key` to select all");
+    ExitStatus::NothingRan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_the_folder_are_no_file_names() {
+        for name in ["../x", "/etc/passwd", "a/b", "a\0b", "", ".hidden", "a b", "ü"] {
+            assert!(!is_plain_file_name(name), "{name:?}");
+        }
+        assert!(is_plain_file_name("model.layers.0.self_attn.q_proj.weight"));
+    }
+
+    #[test]
+    fn the_median_stands_in_the_middle() {
+        assert!((QUANTILES[QUANTILES.len() / 2] - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn stored_types_are_summarised_exactly() {
+        use apr_format::{AprWriter, Metadata, TensorSpec};
+        let folder = tempfile::tempdir().unwrap();
+        let path = &folder.path().join("model.apr");
+        let spec = |name: &str, dtype| TensorSpec { name: name.into(), dtype, shape: vec![2, 2] };
+        let specs = vec![spec("a", DType::F16), spec("b", DType::Bf16), spec("c", DType::F32)];
+        let mut writer = AprWriter::create(path, Metadata::default(), specs, Overwrite::Refuse).unwrap();
+        let values = [1.5_f32, -2.0, f32::NAN, 4.0];
+        let bytes =
+            |encode: fn(f32) -> Vec<u8>| values.iter().flat_map(|&value| encode(value)).collect::<Vec<u8>>();
+        writer.write_tensor("a", &bytes(|value| f16::from_f32(value).to_le_bytes().to_vec())).unwrap();
+        writer.write_tensor("b", &bytes(|value| bf16::from_f32(value).to_le_bytes().to_vec())).unwrap();
+        writer.write_tensor("c", &bytes(|value| value.to_le_bytes().to_vec())).unwrap();
+        writer.finish().unwrap();
+        let source = Collection::open(path).unwrap();
+        for name in ["a", "b", "c"] {
+            let row = row(&source, name).unwrap();
+            assert_eq!(row.statistics, Statistics::of_slice(&values), "{name}");
+        }
+    }
+}
