@@ -1,4 +1,5 @@
 //! The committed checklist loads and adds up, and every way to spoil it is reported with its place.
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::path::{Path, PathBuf};
 

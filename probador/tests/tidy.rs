@@ -25,8 +25,13 @@ fn files() -> Vec<String> {
     names.lines().filter(|name| root().join(name).is_file()).map(str::to_owned).collect()
 }
 
+fn is_rust(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "rs")
+}
+
 fn read(name: &str) -> String {
-    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("failed to read `{name}`: {error}"))
+    std::fs::read_to_string(root().join(name))
+        .unwrap_or_else(|error| panic!("failed to read `{name}`: {error}"))
 }
 
 #[track_caller]
@@ -56,7 +61,9 @@ fn commands(page: &str) -> Vec<(usize, String)> {
     found
         .into_iter()
         .map(|(line, text)| (line, text.trim_start_matches("$ ").to_owned()))
-        .filter(|(_, text)| ["make ", "cargo probador ", "apr "].iter().any(|program| text.starts_with(program)))
+        .filter(|(_, text)| {
+            ["make ", "cargo probador ", "apr "].iter().any(|program| text.starts_with(program))
+        })
         .collect()
 }
 
@@ -131,7 +138,9 @@ fn idle_targets(makefile: &str) -> Vec<String> {
             };
             let prints = |part: &str| {
                 let part = part.trim().trim_start_matches(['@', '-']);
-                ["echo", "printf", "true", ":", "exit"].iter().any(|word| part.split(' ').next() == Some(word))
+                ["echo", "printf", "true", ":", "exit"]
+                    .iter()
+                    .any(|word| part.split(' ').next() == Some(word))
             };
             command
                 .split("&&")
@@ -179,10 +188,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("apr-generation", &["apr-tokenizer"]),
     ("apr-qwen2", &["apr-format", "apr-generation", "apr-tensor", "apr-tokenizer"]),
     ("apr-interop", &["apr-format", "apr-tensor", "apr-tokenizer"]),
-    (
-        "apr-cli",
-        &["apr-format", "apr-generation", "apr-interop", "apr-qwen2", "apr-tensor", "apr-tokenizer"],
-    ),
+    ("apr-cli", &["apr-format", "apr-generation", "apr-interop", "apr-qwen2", "apr-tensor", "apr-tokenizer"]),
 ];
 
 /// Dependencies that point the wrong way.
@@ -224,10 +230,15 @@ fn vague_names(names: &[String]) -> Vec<String> {
 }
 
 /// Use of a library whose one file is another.
-fn foreign_imports(names: &[String], library: &str, home: &str, read: impl Fn(&str) -> String) -> Vec<String> {
+fn foreign_imports(
+    names: &[String],
+    library: &str,
+    home: &str,
+    read: impl Fn(&str) -> String,
+) -> Vec<String> {
     names
         .iter()
-        .filter(|name| name.starts_with("probador/src/") && name.ends_with(".rs") && !name.starts_with(home))
+        .filter(|name| name.starts_with("probador/src/") && is_rust(name) && !name.starts_with(home))
         .filter(|name| read(name).contains(&format!("{library}::")))
         .map(|name| format!("{name}: only {home} imports {library}"))
         .collect()
@@ -257,7 +268,9 @@ fn pages_name_files_and_commands_that_exist() {
         let span = span.trim_end_matches('/');
         // A page speaks of a crate's files from inside the crate too.
         root().join(span).exists()
-            || files().iter().any(|name| name.ends_with(&format!("/{span}")) || name.contains(&format!("/{span}/")))
+            || files()
+                .iter()
+                .any(|name| name.ends_with(&format!("/{span}")) || name.contains(&format!("/{span}/")))
     };
     let mut faults = Vec::new();
     for page_name in PAGES {
@@ -270,7 +283,8 @@ fn pages_name_files_and_commands_that_exist() {
 
 #[test]
 fn a_page_that_names_what_is_gone_is_found() {
-    let page = "See `src/gone.rs` and `kept.rs`.\n```\n$ make gone\ncargo probador vanish --now\n```\n`apr lost X`";
+    let page =
+        "See `src/gone.rs` and `kept.rs`.\n```\n$ make gone\ncargo probador vanish --now\n```\n`apr lost X`";
     let faults = stale_paths("PAGE", page, |span| span == "kept.rs");
     assert_eq!(faults, ["PAGE:1: `src/gone.rs` does not exist"]);
     let targets = BTreeSet::from(["test".to_owned()]);
@@ -294,10 +308,8 @@ fn every_workflow_step_is_a_make_target() {
     let workflows: Vec<String> =
         files().into_iter().filter(|name| name.starts_with(".github/workflows/")).collect();
     assert!(workflows.len() >= 4, "ci, golden-trace, performance and weekly: {workflows:?}");
-    let faults: Vec<String> = workflows
-        .iter()
-        .flat_map(|name| foreign_steps(name, &read(name), &make_targets()))
-        .collect();
+    let faults: Vec<String> =
+        workflows.iter().flat_map(|name| foreign_steps(name, &read(name), &make_targets())).collect();
     assert_tidy(&faults);
 }
 
@@ -313,7 +325,9 @@ fn a_workflow_step_that_is_no_make_target_is_found() {
 fn dependencies_point_downwards() {
     let manifests: Vec<String> = files()
         .into_iter()
-        .filter(|name| name.starts_with("subjects/") && name.ends_with("/Cargo.toml") && !name.contains("/fuzz/"))
+        .filter(|name| {
+            name.starts_with("subjects/") && name.ends_with("/Cargo.toml") && !name.contains("/fuzz/")
+        })
         .collect();
     assert_eq!(manifests.len(), LAYERS.len(), "{manifests:?}");
     let mut faults = Vec::new();
@@ -328,7 +342,10 @@ fn dependencies_point_downwards() {
 #[test]
 fn a_dependency_that_points_upwards_is_found() {
     let manifest = "[dependencies]\nprobador.workspace = true\napr-tensor.workspace = true\nserde = \"1\"\n[dev-dependencies]\napr-qwen2 = \"1\"\n";
-    assert_eq!(wrong_dependencies("apr-format", manifest), ["apr-format depends on probador, which lies above it"]);
+    assert_eq!(
+        wrong_dependencies("apr-format", manifest),
+        ["apr-format depends on probador, which lies above it"]
+    );
     assert_eq!(wrong_dependencies("unheard-of", manifest).len(), 1);
 }
 
@@ -336,7 +353,7 @@ fn a_dependency_that_points_upwards_is_found() {
 fn every_source_file_says_what_it_is_for_and_stays_small() {
     let faults: Vec<String> = files()
         .iter()
-        .filter(|name| name.ends_with(".rs"))
+        .filter(|name| is_rust(name))
         .flat_map(|name| unintroduced(name, &read(name)))
         .collect();
     assert_tidy(&faults);
@@ -362,7 +379,8 @@ fn each_third_party_interface_has_one_home() {
 #[test]
 fn a_library_used_away_from_its_home_is_found() {
     let names = ["probador/src/harness.rs".to_owned(), "probador/src/runner.rs".to_owned()];
-    let faults =
-        foreign_imports(&names, "libtest_mimic", "probador/src/harness.rs", |_| "use libtest_mimic::run;".into());
+    let faults = foreign_imports(&names, "libtest_mimic", "probador/src/harness.rs", |_| {
+        "use libtest_mimic::run;".into()
+    });
     assert_eq!(faults, ["probador/src/runner.rs: only probador/src/harness.rs imports libtest_mimic"]);
 }

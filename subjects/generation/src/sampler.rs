@@ -200,6 +200,8 @@ fn penalise(logits: &[f32], history: &[TokenId], penalty: f32) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use std::f32::consts::LN_2;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -213,7 +215,7 @@ mod tests {
     }
 
     /// Logits of the distribution 0.5, 0.25, 0.125, 0.0625, 0.0625.
-    const HALVES: [f32; 5] = [0.0, -0.693_147_2, -1.386_294_4, -2.079_441_5, -2.079_441_5];
+    const HALVES: [f32; 5] = [0.0, -LN_2, -2.0 * LN_2, -3.0 * LN_2, -3.0 * LN_2];
 
     #[test]
     fn greedy_takes_the_likeliest_and_the_lower_id_among_equals() {

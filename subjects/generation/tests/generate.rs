@@ -6,8 +6,8 @@ use std::path::Path;
 
 use apr_format::AprFile;
 use apr_generation::{
-    CausalLm, FinishReason, Generation, GenerationError, GenerationParams, LogitRows, Logits, ModelError, Observer,
-    Probe, SamplingParams, Step, generate,
+    CausalLm, FinishReason, Generation, GenerationError, GenerationParams, LogitRows, Logits, ModelError,
+    Observer, Probe, SamplingParams, Step, generate,
 };
 use apr_tokenizer::{TokenId, Tokenizer};
 
@@ -61,7 +61,12 @@ fn tokenizer() -> Tokenizer {
 }
 
 fn params(max_tokens: Option<usize>) -> GenerationParams {
-    GenerationParams { sampling: SamplingParams::greedy(), max_tokens, stop: Vec::new(), end_of_text: Vec::new() }
+    GenerationParams {
+        sampling: SamplingParams::greedy(),
+        max_tokens,
+        stop: Vec::new(),
+        end_of_text: Vec::new(),
+    }
 }
 
 /// Generates from a model that says `text`, then `last`, and collects what the observer was shown.
@@ -83,12 +88,16 @@ fn say(text: &str, last: Option<TokenId>, params: &GenerationParams) -> (Generat
 #[test]
 fn an_end_of_text_token_ends_the_reply_and_is_not_part_of_it() {
     let end = tokenizer().token_to_id("<|im_end|>").unwrap();
-    let (generation, shown) = say("Hello \u{1f980} there", Some(end), &GenerationParams {
-        end_of_text: vec![TokenId(1), end],
-        ..params(None)
-    });
+    let (generation, shown) = say(
+        "Hello \u{1f980} there",
+        Some(end),
+        &GenerationParams { end_of_text: vec![TokenId(1), end], ..params(None) },
+    );
     assert_eq!(generation.finish, FinishReason::EndOfText);
-    assert_eq!((generation.text.as_str(), shown.as_str()), ("Hello \u{1f980} there", "Hello \u{1f980} there"));
+    assert_eq!(
+        (generation.text.as_str(), shown.as_str()),
+        ("Hello \u{1f980} there", "Hello \u{1f980} there")
+    );
     assert!(!generation.ids.contains(&end));
     assert_eq!(generation.n_chosen, generation.ids.len() + 1);
 }
@@ -104,7 +113,8 @@ fn the_maximum_length_is_exact() {
 #[test]
 fn a_stop_string_over_several_tokens_is_cut_off_before_anyone_sees_it() {
     let stop = vec!["three four".to_owned()];
-    let (generation, shown) = say("one two three four five", None, &GenerationParams { stop, ..params(Some(40)) });
+    let (generation, shown) =
+        say("one two three four five", None, &GenerationParams { stop, ..params(Some(40)) });
     assert_eq!(generation.finish, FinishReason::Stop);
     assert_eq!((generation.text.as_str(), shown.as_str()), ("one two ", "one two "));
 }
@@ -128,8 +138,7 @@ fn an_observer_that_breaks_cancels_before_the_next_token() {
         n_steps += 1;
         if n_steps == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let generation =
-        generate(&mut model, &tokenizer, &[TokenId(5)], &params(None), &mut observer).unwrap();
+    let generation = generate(&mut model, &tokenizer, &[TokenId(5)], &params(None), &mut observer).unwrap();
     assert_eq!((generation.finish, generation.ids.len(), model.n_said), (FinishReason::Cancelled, 2, 2));
 }
 

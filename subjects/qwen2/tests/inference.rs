@@ -122,7 +122,7 @@ fn a_probe_sees_every_tensor_once_and_changes_no_bit() {
     for (key, trace) in &tensors {
         let expected_shape = match key {
             TensorKey::Layer(_, Site::Scores) => [6, 12 * 13 / 2],
-            TensorKey::Layer(_, Site::QProj) => [12, 192],
+            // Queries are as wide as the hidden states here.
             TensorKey::Layer(_, Site::KProj | Site::VProj) => [12, 64],
             TensorKey::Layer(_, Site::GateProj | Site::UpProj) => [12, 512],
             TensorKey::Logits => [12, 4096],
