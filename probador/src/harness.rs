@@ -1,5 +1,6 @@
 //! Cases as ordinary tests, for `cargo test` and `cargo nextest`; the only file that knows libtest-mimic.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -55,7 +56,26 @@ fn run(make: impl FnOnce(&Arc<Engine>) -> Vec<Trial>) -> ExitCode {
     };
     // The cases themselves use every core, and keep out of each other's way.
     arguments.test_threads.get_or_insert(2);
-    libtest_mimic::run(&arguments, make(&engine)).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, make(&engine));
+    if !arguments.list && !arguments.exact && conclusion.num_ignored > 0 {
+        explain_ignored(&engine);
+    }
+    conclusion.exit_code()
+}
+
+/// Says what ignored cases wait for, which libtest's format has no place for.
+fn explain_ignored(engine: &Engine) {
+    let mut waiting: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for case in engine.cases() {
+        if let (Some(undecided), Some(claim)) = (&case.undecided, case.claim()) {
+            waiting.entry(undecided.to_string()).or_default().push(claim.to_string());
+        }
+    }
+    let mut printer = Printer::new(ColorChoice::Never, false);
+    printer.talk("ignored, because undecidable here:");
+    for (why, claims) in waiting {
+        printer.talk(&format!("  {}: {why}", claims.join(" ")));
+    }
 }
 
 /// A case as a trial: undecidable ones are listed as ignored, and the canary passes by being red.

@@ -106,9 +106,8 @@ fn decide_color(choice: ColorChoice, no_color: bool, cargo: Option<&str>, is_ter
         (ColorChoice::Always, _) => true,
         (ColorChoice::Never, _) => false,
         (ColorChoice::Auto, _) if no_color => false,
-        (ColorChoice::Auto, Some("always")) => true,
-        (ColorChoice::Auto, Some("never")) => false,
-        (ColorChoice::Auto, _) => is_terminal,
+        (ColorChoice::Auto, Some(word)) => word == "always" || (word != "never" && is_terminal),
+        (ColorChoice::Auto, None) => is_terminal,
     }
 }
 

@@ -1,4 +1,5 @@
 //! The command line as a user meets it: exit codes, streams, reports, on small checkouts made for each test.
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -210,6 +211,10 @@ fn a_waiver_excuses_hardware_only_and_only_while_it_holds() {
 fn a_claim_lost_since_the_baseline_is_a_regression() {
     let checkout = Checkout::new();
     let baseline = checkout.path().join("checklist/baseline.json");
+    let _ = fs::remove_file(&baseline);
+    let assert = checkout.run(&["ci", "--strict", "--no-build", "A4"]).code(3);
+    assert.stderr(predicate::str::contains("hint: `cargo probador ci --accept`"));
+    fs::write(&baseline, r#"{"passing": {"tiny": ["A4"]}}"#).unwrap();
     checkout.run(&["ci", "--strict", "--no-build", "A4"]).code(0);
     fs::write(&baseline, r#"{"passing": {"tiny": ["A4", "J1"]}}"#).unwrap();
     let assert = checkout.run(&["ci", "--strict", "--no-build", "A4"]);

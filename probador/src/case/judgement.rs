@@ -1,7 +1,7 @@
 //! Collecting what a check measures and turning it into a verdict: nothing measured is never a pass.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 
 use super::{Measurement, Reason, Relation, Undecided, Verdict};
 
@@ -101,7 +101,8 @@ impl Judgement {
         if !self.failures.is_empty() {
             let mut diagnosis = self.failures[..self.failures.len().min(SHOWN)].join("\n");
             if self.failures.len() > SHOWN {
-                diagnosis.push_str(&format!("\nand {} more", self.failures.len() - SHOWN));
+                // Writing to a string cannot fail.
+                let _ = write!(diagnosis, "\nand {} more", self.failures.len() - SHOWN);
             }
             return Verdict::Fail { diagnosis };
         }

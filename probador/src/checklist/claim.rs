@@ -254,7 +254,7 @@ impl Claim {
             }
             (Check::Pending, Some(_)) | (_, None) => {}
             (_, Some(_)) => {
-                add(format!("{id}: `waits_for` belongs to `check: pending`, this claim has a check"))
+                add(format!("{id}: `waits_for` belongs to `check: pending`, this claim has a check"));
             }
         }
         if self.has_check() && self.faults.is_empty() {

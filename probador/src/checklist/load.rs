@@ -90,15 +90,15 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
     }
     for fault in by_name.values() {
         for name in fault.caught_by.keys() {
-            let listed = claims.iter().any(|(claim, _)| {
-                claim.id.to_string() == *name && claim.faults.iter().any(|listed| *listed == fault.name)
-            });
-            if !listed && name.parse::<ClaimId>().is_ok() {
+            // A claim that could not be read has its own problem.
+            let Some((claim, _)) = claims.iter().find(|(claim, _)| claim.id.to_string() == *name) else {
+                continue;
+            };
+            if !claim.faults.contains(&fault.name) {
                 let at = crate::yaml::Position { line: fault.line, column: 1 };
-                fault_problems.add(
-                    at,
-                    format!("fault `{}` is to be caught by {name}, which does not list it", fault.name),
-                );
+                let what =
+                    format!("fault `{}` is to be caught by {name}, which does not list it", fault.name);
+                fault_problems.add(at, what);
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::faults::Reply;
 use crate::process::{Program, Terminal, resident_memory};
 
 /// How long a whole session may take.
-const SESSION_TIME: Duration = Duration::from_secs(120);
+const SESSION_TIME: Duration = Duration::from_mins(2);
 
 /// Flags that make the reply the model's own likeliest continuation.
 pub(super) const GREEDY: [&str; 12] = [

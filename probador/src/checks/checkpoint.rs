@@ -161,14 +161,18 @@ impl GgufBytes {
         let out = self.key(key, 9);
         out.extend(8_u32.to_le_bytes());
         out.extend((values.len() as u64).to_le_bytes());
-        values.iter().for_each(|value| Self::text(out, value));
+        for value in values {
+            Self::text(out, value);
+        }
     }
 
     fn integers(&mut self, key: &str, values: &[i32]) {
         let out = self.key(key, 9);
         out.extend(5_u32.to_le_bytes());
         out.extend((values.len() as u64).to_le_bytes());
-        values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+        for value in values {
+            out.extend(value.to_le_bytes());
+        }
     }
 }
 

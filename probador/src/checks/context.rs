@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use super::chat::Inspected;
 use crate::checklist::Claim;
 use crate::faults::{Planted, Reply};
-use crate::golden::VerifiedPrompt;
+use crate::golden::{GoldenSet, VerifiedPrompt};
 use crate::models::ModelChoice;
 use crate::process::{Ended, Finished, Program};
 use crate::reference::Reference;
@@ -24,7 +24,7 @@ use crate::report::ModelFacts;
 use crate::workspace::Workspace;
 
 /// How long one run of `apr` may take.
-const APR_TIME: Duration = Duration::from_secs(300);
+const APR_TIME: Duration = Duration::from_mins(5);
 
 /// A language model that can be handed to another thread.
 pub type Model = Box<dyn CausalLm + Send>;
@@ -40,6 +40,7 @@ pub struct Context {
     tokenizer: OnceLock<Result<Tokenizer, String>>,
     reference: OnceLock<Result<Reference, String>>,
     chat: OnceLock<Result<Vec<Inspected>, String>>,
+    golden_set: OnceLock<Result<Option<GoldenSet>, String>>,
     golden: Mutex<BTreeMap<String, Arc<VerifiedPrompt>>>,
 }
 
@@ -61,6 +62,7 @@ impl Context {
             tokenizer: OnceLock::new(),
             reference: OnceLock::new(),
             chat: OnceLock::new(),
+            golden_set: OnceLock::new(),
             golden: Mutex::default(),
         }
     }
@@ -169,6 +171,15 @@ impl Context {
         let held =
             self.chat.get_or_init(|| super::chat::sessions(self).map_err(|error| format!("{error:#}")));
         held.as_deref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// The goldens of the model, if there are any.
+    pub(super) fn golden_set(&self) -> anyhow::Result<Option<&GoldenSet>> {
+        let opened = self.golden_set.get_or_init(|| {
+            GoldenSet::open(&self.workspace.path("golden"), &self.model.name)
+                .map_err(|error| error.to_string())
+        });
+        opened.as_ref().map(Option::as_ref).map_err(|error| anyhow!("{error}"))
     }
 
     /// The verification of a recorded prompt, made by `verify` unless it was made before.

@@ -212,7 +212,7 @@ fn end_of_text_ends(context: &Context, claim: &Claim) -> Result<Judgement, Check
             )?;
         // The model may end by itself before it is made to.
         let ended_early = reply.finish == FinishReason::EndOfText && reply.ids.len() < n_before;
-        let is_shown = reply.text.contains(text) || reply.ids.iter().any(|&id| id == token);
+        let is_shown = reply.text.contains(text) || reply.ids.contains(&token);
         let is_good = reply.finish == FinishReason::EndOfText && forced.n_after == 0 && !is_shown;
         n_ended += usize::from(!ended_early);
         if !is_good && !ended_early {

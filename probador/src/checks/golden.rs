@@ -43,11 +43,10 @@ pub fn index(workspace: &Workspace, model: &str) -> Result<Vec<GoldenTensor>, Lo
     Ok(of_prompt.collect())
 }
 
-fn set(context: &Context) -> Result<GoldenSet, CheckError> {
-    let name = &context.model().name;
-    GoldenSet::open(&context.workspace().path("golden"), name)?.ok_or_else(|| {
+fn set(context: &Context) -> Result<&GoldenSet, CheckError> {
+    context.golden_set()?.ok_or_else(|| {
         CheckError::Undecided(Undecided::unverified(
-            format!("there are no golden traces of `{name}`"),
+            format!("there are no golden traces of `{}`", context.model().name),
             "scripts/generate_golden_traces.py",
         ))
     })
@@ -87,7 +86,7 @@ fn measure(judgement: &mut Judgement, what: &str, tensor: &VerifiedTensor) {
 /// Compares one tensor of the model with its golden.
 pub fn judge(context: &Context, slug: &str, key: &str) -> Result<Judgement, CheckError> {
     let set = set(context)?;
-    let verified = verified(context, &set, slug)?;
+    let verified = verified(context, set, slug)?;
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
     let key: TensorKey = key.parse()?;
@@ -106,7 +105,7 @@ pub fn judge_logits(context: &Context, limit: f64, judgement: &mut Judgement) ->
     let set = set(context)?;
     let (mut worst, mut n_logits, mut n_by_reference) = (0.0_f64, 0, 0);
     for prompt in &set.manifest().prompts {
-        let verified = verified(context, &set, &prompt.slug)?;
+        let verified = verified(context, set, &prompt.slug)?;
         let logits = verified.tensors.iter().find(|tensor| tensor.key == TensorKey::Logits);
         let Some(difference) = logits.and_then(VerifiedTensor::difference) else {
             judgement.fail(format!("the logits of `{}` cannot be compared with the golden", prompt.slug));
@@ -122,7 +121,7 @@ pub fn judge_logits(context: &Context, limit: f64, judgement: &mut Judgement) ->
         });
         if prompt.ids.len() <= REFERENCE_IDS {
             let by_reference =
-                verify_reference(&set, prompt, context.reference()?, |key| key == TensorKey::Logits)?;
+                verify_reference(set, prompt, context.reference()?, |key| key == TensorKey::Logits)?;
             n_by_reference += by_reference.tensors.len();
             for tensor in by_reference.tensors.iter().filter(|tensor| !tensor.passes()) {
                 judgement.fail(format!(
@@ -145,7 +144,7 @@ fn every_tensor_is_reproduced(context: &Context, _: &Claim) -> Result<Judgement,
     judgement.input("root hash", context.file()?.root_hash());
     let (mut n_out, mut n_tensors, mut n_elements) = (0, 0, 0);
     for prompt in &set.manifest().prompts {
-        let verified = verified(context, &set, &prompt.slug)?;
+        let verified = verified(context, set, &prompt.slug)?;
         for tensor in &verified.tensors {
             n_tensors += 1;
             n_elements += tensor.n_compared();
@@ -178,7 +177,7 @@ fn every_tensor_is_reproduced(context: &Context, _: &Claim) -> Result<Judgement,
 fn the_goldens_are_this_models(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
     let set = set(context)?;
     let config = config(&context.workspace().path("golden"))?;
-    let found = freshness(&set, context.file()?, &config, context.workspace().root());
+    let found = freshness(set, context.file()?, &config, context.workspace().root());
     let mut judgement = Judgement::new();
     let producer = &set.manifest().producer;
     judgement.note(format!(

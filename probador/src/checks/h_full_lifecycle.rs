@@ -13,6 +13,7 @@ use apr_tokenizer::{Message, Tokenizer};
 use serde_json::Value;
 
 use super::chat::GREEDY;
+use super::hub::{Hub, REPOSITORY};
 use super::samples::{HOSTILE, PASSAGE};
 use super::{CheckError, CheckFn, Context, checkpoint};
 use crate::case::Judgement;
@@ -22,6 +23,7 @@ use crate::process::Ended;
 
 /// The checks of this section.
 pub(super) const CHECKS: &[(&str, CheckFn)] = &[
+    ("H1", hub_import),
     ("H2", safetensors_import),
     ("H3", gguf_imports),
     ("H6", inspect_says_what_the_file_holds),
@@ -48,7 +50,12 @@ fn judge_import(context: &Context, source: &Path, judgement: &mut Judgement) -> 
         judgement.fail(format!("the import fails: {}", finished.describe()));
         return Ok(());
     }
-    let imported = AprFile::open(&out)?;
+    judge_imported(context, &out, judgement)
+}
+
+/// Compares an imported file with the model under test.
+fn judge_imported(context: &Context, out: &Path, judgement: &mut Judgement) -> anyhow::Result<()> {
+    let imported = AprFile::open(out)?;
     imported.verify()?;
     let expected = context.file()?;
     let hashes = |file: &AprFile| -> BTreeMap<String, Option<String>> {
@@ -80,6 +87,64 @@ fn judge_import(context: &Context, source: &Path, judgement: &mut Judgement) -> 
         });
     }
     Ok(())
+}
+
+/// H1: a hub on loopback; honest, lying, and not to be called.
+fn hub_import(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+    let mut judgement = Judgement::new();
+    let model = context.file()?;
+    judgement.input("root hash", model.root_hash());
+    judgement.note("against a hub served on loopback; the real one is not asked");
+    let folder = tempfile::tempdir()?;
+    let served = folder.path().join("served");
+    checkpoint::write_safetensors(model, &served, 2)?;
+    let import = |hub: &Hub, home: &str, out: &str, is_offline: bool| {
+        let out = folder.path().join(out);
+        let finished = context.apr(|apr| {
+            apr.arg("import")
+                .arg(format!("hf://{REPOSITORY}"))
+                .arg("-o")
+                .arg(&out)
+                .env("HF_HOME", folder.path().join(home))
+                .env("HF_ENDPOINT", hub.endpoint())
+                .env("HF_HUB_OFFLINE", if is_offline { "1" } else { "0" })
+        })?;
+        anyhow::Ok((finished, out))
+    };
+
+    let honest = Hub::serve(&served, context.planted().serves_corrupt())?;
+    let (finished, out) = import(&honest, "home", "imported.apr", false)?;
+    if !finished.succeeded() {
+        judgement.fail(format!("the import fails: {}", finished.describe()));
+        return Ok(judgement);
+    }
+    judge_imported(context, &out, &mut judgement)?;
+    judgement.at_least(
+        "connections to the hub",
+        honest.n_connections() as f64,
+        1.0,
+        "",
+        honest.n_connections(),
+    );
+
+    let lying = Hub::serve(&served, true)?;
+    let (finished, out) = import(&lying, "other-home", "corrupted.apr", false)?;
+    judgement.require(finished.ended == Ended::Exited(1) && !out.exists(), || {
+        format!("a byte changed on the way is accepted: {}", finished.describe())
+    });
+
+    let n_before = honest.n_connections();
+    let (from_cache, out) = import(&honest, "home", "again.apr", true)?;
+    judgement.require(from_cache.succeeded() && out.exists(), || {
+        format!("offline, what is in the cache is not imported: {}", from_cache.describe())
+    });
+    let (without, out) = import(&honest, "empty-home", "never.apr", true)?;
+    judgement.require(without.ended == Ended::Exited(1) && !out.exists(), || {
+        format!("offline, with nothing in the cache: {}", without.describe())
+    });
+    let n_offline = honest.n_connections() - n_before;
+    judgement.exactly("connections to the hub while offline", n_offline, 0, "", 2);
+    Ok(judgement)
 }
 
 /// H2: one file and shards.

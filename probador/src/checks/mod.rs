@@ -12,6 +12,7 @@ mod e_visual_control;
 mod g_code_quality;
 pub mod golden;
 mod h_full_lifecycle;
+mod hub;
 mod samples;
 
 pub use context::{Context, Model};

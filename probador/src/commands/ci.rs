@@ -21,7 +21,9 @@ pub(super) fn run(args: &CiArgs, global: &Global, printer: &mut Printer) -> anyh
     let workspace = workspace(global)?;
     // Read before the run: a baseline that cannot be read must not cost ten minutes to find out.
     let mut baseline = if workspace.path(BASELINE).exists() || args.strict {
-        let source = workspace.source(BASELINE)?;
+        let source = workspace.source(BASELINE).map_err(|error| {
+            anyhow::anyhow!("{error:#}\nhint: `cargo probador ci --accept` writes what passes now")
+        })?;
         Baseline::from_json(&source.file, &source.text)?
     } else {
         Baseline::default()

@@ -18,7 +18,7 @@ use crate::selection::Selection;
 use crate::workspace::Workspace;
 
 /// How long building `apr` may take.
-const BUILD_TIME: Duration = Duration::from_secs(1800);
+const BUILD_TIME: Duration = Duration::from_mins(30);
 
 /// Runs what was selected and exits with what came of it.
 pub(super) fn run(args: &FullArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
@@ -156,7 +156,9 @@ pub(super) fn show(
         Format::Json => printer.data(&serde_json::to_string_pretty(report)?),
     }
     if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
-        annotations(report).iter().for_each(|line| printer.error(line));
+        for line in annotations(report) {
+            printer.error(&line);
+        }
     }
     Ok(())
 }

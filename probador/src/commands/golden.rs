@@ -33,7 +33,7 @@ pub enum GoldenCommand {
     after_help = "Examples:\n  cargo probador golden verify\n  cargo probador golden verify release --key logits\n  \
                         cargo probador golden verify --prompt what_is_2_plus_2 --key 'layers.0.'\n  \
                         cargo probador golden verify --model model.apr golden/tiny --json\n\n\
-                        Exits with 100 when a tensor is missing or out of tolerance. A mismatch leaves what the model computed\n\
+                        Exits with 100 when a tensor is missing or out of tolerance. A mismatch leaves what the model computed \
                         beside its golden as KEY.npy.new, unless CI is set in the environment."
 )]
 pub struct VerifyArgs {

@@ -25,7 +25,7 @@ pub enum TraceCommand {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  cargo probador trace diff now/ before/ --tolerance 1e-4\n  \
                         cargo probador trace diff now/ before/ --tolerance 1e-4,1e-6 --key layers.0. -o diff/\n\n\
-                        A value a meets e when |a - e| <= ATOL + RTOL * |e|; token ids must be equal. A tensor that one folder\n\
+                        A value a meets e when |a - e| <= ATOL + RTOL * |e|; token ids must be equal. A tensor that one folder \
                         lacks is a failure. Exits with 100 when anything failed.")]
 pub struct DiffArgs {
     /// The folder under test

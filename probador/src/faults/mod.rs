@@ -19,6 +19,7 @@ use crate::checks::Model;
 pub struct Planted {
     model: Option<fn(Model) -> Model>,
     encodes_control_text: bool,
+    serves_corrupt: bool,
     screen: Option<fn(Reply) -> Reply>,
     source_root: Option<PathBuf>,
     stored_result: Option<PathBuf>,
@@ -59,6 +60,9 @@ pub fn plant(name: &str, model: &Path) -> anyhow::Result<Option<Subject>> {
             planted: Planted { encodes_control_text: true, ..Planted::default() },
         }));
     }
+    if name == "hub-serves-corrupt-bytes" {
+        return Ok(Some(Subject { model, planted: Planted { serves_corrupt: true, ..Planted::default() } }));
+    }
     if let Some(made) = fixture::make(name, folder.path())? {
         let planted = match made {
             fixture::Made::Tree(root) => Planted { source_root: Some(root), ..Planted::default() },
@@ -91,6 +95,11 @@ impl Planted {
             })
             .collect();
         tokenizer.encode_with_control(&text)
+    }
+
+    /// Whether the hub that models are imported from changes a byte on the way.
+    pub fn serves_corrupt(&self) -> bool {
+        self.serves_corrupt
     }
 
     /// What a program showed, with the fault in it.

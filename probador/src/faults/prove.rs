@@ -25,8 +25,8 @@ pub fn obstacle(engine: &Engine, claim: &Claim) -> Option<Undecided> {
     let context = engine.context();
     let needs = claim.needs.iter().filter(|&&need| need != crate::checklist::Need::ReleaseModel);
     needs
-        .filter_map(|&need| crate::availability::available(need, context.workspace(), context.model()).err())
-        .next()
+        .copied()
+        .find_map(|need| crate::availability::available(need, context.workspace(), context.model()).err())
 }
 
 /// Plants `fault` and judges `claim`; an error says what was not as it must be.

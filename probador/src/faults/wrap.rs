@@ -195,7 +195,9 @@ impl Probe for Distorted<'_> {
         let mut values = values.to_vec();
         match (self.wrong, key) {
             (Wrong::RectifiedGate, TensorKey::Layer(_, Site::GateProj)) => {
-                values.iter_mut().for_each(|value| *value = value.max(0.0));
+                for value in &mut values {
+                    *value = value.max(0.0);
+                }
             }
             (Wrong::LeaksPosition, TensorKey::Layer(_, Site::Scores)) => {
                 let n_pairs = shape[1].max(1);

@@ -75,7 +75,7 @@ impl Program {
             input: Vec::new(),
             environment,
             folder: None,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
         }
     }
 

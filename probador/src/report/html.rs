@@ -223,7 +223,7 @@ fn failure_view<'r>(report: &Report, outcome: &'r Outcome) -> FailureView<'r> {
 fn waiting_view(waiting: Waiting) -> WaitingView {
     WaitingView {
         points: waiting.points,
-        what: waiting.what,
+        what: waiting.what.strip_prefix("waits for ").unwrap_or(&waiting.what).to_owned(),
         remedy: waiting.remedy,
         ids: waiting.claims.iter().map(ToString::to_string).collect(),
     }

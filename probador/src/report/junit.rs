@@ -36,13 +36,12 @@ pub fn to_junit(report: &Report) -> anyhow::Result<String> {
 }
 
 fn of_claim(row: &ClaimRow) -> TestCase {
-    let mut case = match &row.outcome {
-        Some(outcome) => of_outcome(&row.case, outcome),
-        None => {
-            let mut status = TestCaseStatus::skipped();
-            status.set_message("not selected");
-            TestCase::new(row.case.as_str(), status)
-        }
+    let mut case = if let Some(outcome) = &row.outcome {
+        of_outcome(&row.case, outcome)
+    } else {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message("not selected");
+        TestCase::new(row.case.as_str(), status)
     };
     case.set_classname(format!("checklist.{}", row.id));
     case

@@ -184,15 +184,12 @@ impl Report {
             let place = groups
                 .iter()
                 .position(|group| group.what == undecided.what && group.remedy == undecided.remedy);
-            let group = match place {
-                Some(place) => &mut groups[place],
-                None => {
-                    let (what, remedy) = (undecided.what, undecided.remedy);
-                    groups.push(Waiting { what, remedy, claims: Vec::new(), points: 0 });
-                    let last = groups.len() - 1;
-                    &mut groups[last]
-                }
-            };
+            let place = place.unwrap_or_else(|| {
+                let (what, remedy) = (undecided.what, undecided.remedy);
+                groups.push(Waiting { what, remedy, claims: Vec::new(), points: 0 });
+                groups.len() - 1
+            });
+            let group = &mut groups[place];
             group.claims.push(row.id);
             group.points += row.points;
         }

@@ -168,6 +168,8 @@ impl<'de> Visitor<'de> for AnyValue {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     fn text(value: &str) -> Value {
@@ -220,7 +222,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..12 {
             let items = vec![format!("*a{}", level - 1); 10].join(", ");
-            bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+            writeln!(bomb, "a{level}: &a{level} [{items}]").unwrap();
         }
         parse("f.yaml", &bomb).unwrap_err();
     }

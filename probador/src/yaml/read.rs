@@ -201,12 +201,11 @@ impl<'n> Fields<'n> {
 
     /// What `name` says; its absence is a problem.
     pub fn required<T: FromNode>(&mut self, name: &'static str, problems: &mut Problems) -> Option<T> {
-        match self.node(name) {
-            Some(node) => T::from_node(node, problems),
-            None => {
-                problems.add(self.at, format!("{} lacks `{name}`", self.kind));
-                None
-            }
+        if let Some(node) = self.node(name) {
+            T::from_node(node, problems)
+        } else {
+            problems.add(self.at, format!("{} lacks `{name}`", self.kind));
+            None
         }
     }
 
