@@ -1,9 +1,10 @@
 //! Checking all tensor data of a file, and remembering in the user's cache directory that it was done.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{fs, io};
 
 use crate::atomic::{self, Overwrite};
 use crate::error::Fault;
@@ -139,7 +140,13 @@ impl Memory {
 
     /// Whether the file was checked before.
     pub(crate) fn recalls(&self) -> bool {
-        self.settled && fs::read(&self.marker).is_ok_and(|found| found == self.text)
+        // No longer than what it must say: the cache is the user's, its files are anybody's.
+        let limit = self.text.len() as u64 + 1;
+        let read = |file: File| {
+            let mut found = Vec::new();
+            file.take(limit).read_to_end(&mut found).map(|_| found)
+        };
+        self.settled && File::open(&self.marker).and_then(read).is_ok_and(|found| found == self.text)
     }
 
     /// Notes that the file was checked. A cache that cannot be written is no error: it is checked again next time.
