@@ -14,14 +14,18 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     None
 }
 
-/// Memory that could be had without swapping, in bytes; `None` where the system does not say.
+/// Memory that this process could still get, in bytes; `None` where the system does not say.
 #[cfg(target_os = "linux")]
 pub(crate) fn available_bytes() -> Option<u64> {
     use procfs::Current as _;
-    procfs::Meminfo::current().ok()?.mem_available
+    let free = procfs::Meminfo::current().ok()?.mem_available?;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    let Some(limit) = limit else { return Some(free) };
+    let used = procfs::process::Process::myself().ok()?.stat().ok()?.vsize;
+    Some(free.min(limit.saturating_sub(used)))
 }
 
-/// Memory that could be had without swapping, in bytes; `None` where the system does not say.
+/// Memory that this process could still get, in bytes; `None` where the system does not say.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn available_bytes() -> Option<u64> {
     None

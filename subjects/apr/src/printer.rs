@@ -68,20 +68,20 @@ impl Paint {
 }
 
 /// A handle to standard error for work that runs beside others.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Talker {
-    is_terminal: bool,
+    stderr: io::Stderr,
 }
 
 impl Talker {
     /// Whether a person may watch.
-    pub(crate) fn is_terminal(self) -> bool {
-        self.is_terminal
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.stderr.is_terminal()
     }
 
     /// A line of talk.
-    pub(crate) fn line(self, line: impl fmt::Display) {
-        let _ = writeln!(io::stderr(), "{line}");
+    pub(crate) fn line(&self, line: impl fmt::Display) {
+        let _ = writeln!(&self.stderr, "{line}");
     }
 }
 
@@ -148,7 +148,7 @@ impl Printer {
     /// A handle for talk from elsewhere, while this printer has nothing to say.
     pub(crate) fn talker(&mut self) -> Talker {
         let _ = self.stdout.flush();
-        Talker { is_terminal: io::stderr().is_terminal() }
+        Talker { stderr: io::stderr() }
     }
 
     /// A piece of a line for the person at the terminal; nothing when there is none.
@@ -167,6 +167,7 @@ impl Printer {
 
     /// Prints what clap has to say: help and version are data, mistakes are talk.
     pub(crate) fn usage(&mut self, error: &clap::Error) -> Result<ExitStatus, StdoutError> {
+        self.flush()?;
         let printed = error.print();
         if error.use_stderr() {
             return Ok(ExitStatus::Usage);
@@ -192,11 +193,7 @@ impl Printer {
         for hint in hints {
             self.talk(format_args!("{} {hint}", paint.paint(Role::Hint, "hint:")));
         }
-        if error.chain().any(|cause| cause.is::<Interrupted>()) {
-            ExitStatus::Interrupted
-        } else {
-            ExitStatus::Failure
-        }
+        if error.is::<Interrupted>() { ExitStatus::Interrupted } else { ExitStatus::Failure }
     }
 
     fn talk_paint(&self) -> Paint {

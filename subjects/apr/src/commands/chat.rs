@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use apr_format::{AprFile, ModelConfig};
-use apr_generation::{CausalLm, FinishReason, SamplingParams};
+use apr_generation::{FinishReason, SamplingParams};
 use apr_qwen2::{DEFAULT_CONTEXT, LoadOptions, Qwen2};
 use clap::builder::RangedU64ValueParser;
 
@@ -139,12 +139,11 @@ pub(crate) fn run(plan: Plan, printer: &mut Printer) -> Result<ExitStatus> {
     let interrupt = Interrupt::on_ctrl_c()?;
     let file = model::open_verified(&plan.model)?;
     let config = &file.metadata().config;
-    let context_length = context_length(&plan, config)?;
+    let context_length = context_length(&plan, config, memory::available_bytes())?;
     let tokenizer = model::tokenizer(&file)?;
     let template = model::chat_template(&file)?;
     let options = LoadOptions { context_length: Some(context_length), n_threads: plan.threads };
     let model = Qwen2::load(&file, options)?;
-    refuse_more_memory_than_there_is(context_length, plan.context, &model)?;
     let config = model.config();
     let inspection =
         Inspection::new(plan.n_candidates, plan.layer, plan.head, config.num_layers, config.num_heads)?;
@@ -192,13 +191,14 @@ fn answer(
     }
 }
 
-/// Positions to make room for: what was asked for, or the usual number and what `--max-tokens` needs beyond it.
-fn context_length(plan: &Plan, config: &ModelConfig) -> Result<usize> {
+/// Positions to make room for: what was asked for, or the usual number and what `--max-tokens` needs beyond it. More
+/// than the usual number is refused when it takes more memory than there is: better now than in the middle of a reply.
+fn context_length(plan: &Plan, config: &ModelConfig, available_bytes: Option<u64>) -> Result<usize> {
     let limit = config.max_position_embeddings;
     let wanted = plan.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
     let memory = |n_tokens: usize| {
         let per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size_of::<f32>();
-        text::bytes((n_tokens as u64).saturating_mul(per_token as u64))
+        (n_tokens as u64).saturating_mul(per_token as u64)
     };
     let context = plan.context.unwrap_or_else(|| {
         let room_for_prompts = DEFAULT_CONTEXT - DEFAULT_MAX_TOKENS;
@@ -208,7 +208,7 @@ fn context_length(plan: &Plan, config: &ModelConfig) -> Result<usize> {
         context <= limit,
         "the model was made for a context of at most {limit} tokens; one of {context} would take {} of memory and give \
          no sensible replies\nhint: ask for a smaller --context",
-        memory(context)
+        text::bytes(memory(context))
     );
     if let Some(max_tokens) = plan.max_tokens.filter(|&max_tokens| max_tokens >= context) {
         let or_more =
@@ -216,28 +216,21 @@ fn context_length(plan: &Plan, config: &ModelConfig) -> Result<usize> {
         bail!(
             "--max-tokens {max_tokens} and a prompt do not fit the context of {context} tokens; a context that long \
              would take {} of memory\nhint: ask for at most {} tokens{or_more}",
-            memory(max_tokens.saturating_add(1)),
+            text::bytes(memory(max_tokens.saturating_add(1))),
             context - 1
         );
     }
-    Ok(context)
-}
-
-/// The cache is filled as the conversation grows; better to refuse now than to be killed in the middle of it.
-fn refuse_more_memory_than_there_is(
-    context_length: usize,
-    asked: Option<usize>,
-    model: &Qwen2,
-) -> Result<()> {
-    let needed = (context_length as u64).saturating_mul(model.cache_bytes_per_position());
-    match memory::available_bytes() {
-        Some(available) if asked.is_some() && needed > available => bail!(
-            "a context of {context_length} tokens takes {} of memory, and {} are available\nhint: ask for a smaller --context",
-            text::bytes(needed),
+    if let Some(available) =
+        available_bytes.filter(|&available| context > DEFAULT_CONTEXT && memory(context) > available)
+    {
+        bail!(
+            "a context of {context} tokens takes {} of memory, and {} are available\n\
+             hint: ask for a smaller --context, or for less than --max-tokens {wanted}",
+            text::bytes(memory(context)),
             text::bytes(available)
-        ),
-        _ => Ok(()),
+        );
     }
+    Ok(context)
 }
 
 fn greet(file: &AprFile, session: &Session, inspect: bool, printer: &mut Printer) {
@@ -258,9 +251,10 @@ fn greet(file: &AprFile, session: &Session, inspect: bool, printer: &mut Printer
 
 /// What to call the model.
 fn name(file: &AprFile) -> String {
-    let metadata = file.metadata();
-    let named = metadata.name.as_ref().or(metadata.architecture.as_ref()).cloned();
-    named.unwrap_or_else(|| file.path().file_stem().unwrap_or_default().to_string_lossy().into_owned())
+    file.metadata()
+        .name
+        .clone()
+        .unwrap_or_else(|| file.path().file_stem().unwrap_or_default().to_string_lossy().into_owned())
 }
 
 /// A seed that differs from run to run.
@@ -324,15 +318,16 @@ mod tests {
 
     #[test]
     fn context_grows_with_the_reply_up_to_the_models_limit() {
-        let context =
-            |max_tokens, context| context_length(&plan_with(max_tokens, context), &config(32_768)).unwrap();
+        let context = |max_tokens, context| {
+            context_length(&plan_with(max_tokens, context), &config(32_768), None).unwrap()
+        };
         assert_eq!(context(None, None), 4096);
         assert_eq!(context(Some(32), None), 4096);
         assert_eq!(context(Some(8000), None), 8000 + 3584);
         assert_eq!(context(Some(32_000), None), 32_768);
         assert_eq!(context(Some(100), Some(200)), 200);
-        assert_eq!(context_length(&plan_with(None, None), &config(512)).unwrap(), 512);
-        let error = context_length(&plan_with(None, Some(513)), &config(512)).unwrap_err().to_string();
+        assert_eq!(context_length(&plan_with(None, None), &config(512), None).unwrap(), 512);
+        let error = context_length(&plan_with(None, Some(513)), &config(512), None).unwrap_err().to_string();
         assert!(
             error.starts_with("the model was made for a context of at most 512 tokens; one of 513"),
             "{error}"
@@ -341,18 +336,38 @@ mod tests {
 
     #[test]
     fn reply_longer_than_the_context_is_refused_with_the_memory_it_would_need() {
-        let error = context_length(&plan_with(Some(100_000), None), &config(32_768)).unwrap_err().to_string();
+        let error =
+            context_length(&plan_with(Some(100_000), None), &config(32_768), None).unwrap_err().to_string();
         assert_eq!(
             error,
             "--max-tokens 100000 and a prompt do not fit the context of 32768 tokens; a context that long would take \
              2.46 GB of memory\nhint: ask for at most 32767 tokens"
         );
         let error =
-            context_length(&plan_with(Some(100), Some(100)), &config(32_768)).unwrap_err().to_string();
+            context_length(&plan_with(Some(100), Some(100)), &config(32_768), None).unwrap_err().to_string();
         assert!(
             error.ends_with("hint: ask for at most 99 tokens, or for a --context of up to 32768"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn context_that_takes_more_memory_than_there_is_is_refused() {
+        // 24,576 bytes a token.
+        let megabytes = |n: u64| Some(n * 1_000_000);
+        let error =
+            context_length(&plan_with(None, Some(20_000)), &config(32_768), megabytes(400)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("a context of 20000 tokens takes 492 MB of memory, and 400 MB are available"),
+            "{error}"
+        );
+        assert_eq!(
+            context_length(&plan_with(None, Some(20_000)), &config(32_768), megabytes(500)).unwrap(),
+            20_000
+        );
+        assert_eq!(context_length(&plan_with(None, None), &config(32_768), megabytes(1)).unwrap(), 4096);
     }
 
     #[test]

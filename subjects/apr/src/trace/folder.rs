@@ -60,14 +60,14 @@ impl NewFolder {
         let context = || format!("failed to move the finished folder to `{shown}`");
         make_readable(self.filling.path()).with_context(context)?;
         File::open(self.filling.path()).and_then(|folder| folder.sync_all()).with_context(context)?;
-        match rename(self.filling.path(), &self.target, RenameFlags::NOREPLACE) {
+        match rename_without_replacing(self.filling.path(), &self.target) {
             Ok(()) => {
                 // The name is taken: there is nothing left to clean up.
                 let _ = self.filling.keep();
-                return Ok(());
+                return sync_parent(&self.target).with_context(context);
             }
-            Err(Errno::EXIST) if self.replaces => {}
-            Err(Errno::EXIST) => bail!(
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.replaces => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(
                 "`{shown}` appeared while the export ran, and is left as it is\n\
                  hint: `--force` replaces the folder of an earlier export"
             ),
@@ -75,9 +75,10 @@ impl NewFolder {
         }
         // Looked at again: what stands there may not be what stood there at the start.
         exports_in(&self.target)?;
-        rename(self.filling.path(), &self.target, RenameFlags::EXCHANGE).with_context(context)?;
+        exchange(self.filling.path(), &self.target).with_context(context)?;
         // The old folder now has the temporary name. Only exports are removed, never a tree.
         let old = self.filling.keep();
+        sync_parent(&self.target).with_context(context)?;
         let files = exports_in(&old)?;
         files
             .iter()
@@ -87,8 +88,55 @@ impl NewFolder {
     }
 }
 
-fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
-    renameat_with(CWD, from, CWD, to, flags)
+/// Renames a folder, failing with `AlreadyExists` when `to` is there.
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(error) if is_unsupported(error) => rename_over_nothing(from, to),
+        outcome => outcome.map_err(Into::into),
+    }
+}
+
+/// The same where the file system does not know the flag: a folder is never renamed over one with files in it.
+fn rename_over_nothing(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to).map_err(|error| match error.kind() {
+        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
+            io::ErrorKind::AlreadyExists.into()
+        }
+        _ => error,
+    })
+}
+
+/// Gives each of two folders the name of the other.
+fn exchange(filling: &Path, target: &Path) -> io::Result<()> {
+    match renameat_with(CWD, filling, CWD, target, RenameFlags::EXCHANGE) {
+        Err(error) if is_unsupported(error) => exchange_by_renames(filling, target),
+        outcome => outcome.map_err(Into::into),
+    }
+}
+
+/// The same in three steps, where the file system cannot do it in one. When a step fails, those before it are undone.
+fn exchange_by_renames(filling: &Path, target: &Path) -> io::Result<()> {
+    let mut aside = filling.as_os_str().to_owned();
+    aside.push(".old");
+    let aside = PathBuf::from(aside);
+    fs::rename(target, &aside)?;
+    fs::rename(filling, target).inspect_err(|_| drop(fs::rename(&aside, target)))?;
+    fs::rename(&aside, filling)
+}
+
+fn is_unsupported(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
+/// Makes the new name last through a crash, where the system can.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    match File::open(parent)?.sync_all() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
 /// A temporary folder is its owner's alone; a finished one is like any other.
@@ -186,6 +234,27 @@ mod tests {
         assert_eq!(names(parent.path()), ["out"]);
         assert_eq!(names(&target), ["input_ids.npy"]);
         assert_eq!(fs::read(target.join("input_ids.npy")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn file_systems_without_the_flags_get_the_same_outcome() {
+        let parent = tempfile::tempdir().unwrap();
+        let (filling, target) = (parent.path().join("filling"), parent.path().join("out"));
+        fs::create_dir(&filling).unwrap();
+        fs::write(filling.join("new.npy"), "new").unwrap();
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("old.npy"), "old").unwrap();
+        let error = rename_over_nothing(&filling, &target).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        exchange_by_renames(&filling, &target).unwrap();
+        assert_eq!((names(&filling), names(&target)), (vec!["old.npy".into()], vec!["new.npy".into()]));
+        // The second step fails: the target has its name again.
+        fs::remove_dir_all(&filling).unwrap();
+        assert!(exchange_by_renames(&filling, &target).is_err());
+        assert_eq!((names(parent.path()), names(&target)), (vec!["out".into()], vec!["new.npy".into()]));
+        fs::create_dir(&filling).unwrap();
+        rename_over_nothing(&filling, &parent.path().join("fresh")).unwrap();
+        assert_eq!(names(parent.path()), ["fresh", "out"]);
     }
 
     #[test]

@@ -62,7 +62,9 @@ impl NpyFile {
             values.len()
         );
         let mut bytes = Vec::with_capacity(values.len() * A::SIZE);
-        values.iter().for_each(|value| value.append_to(&mut bytes));
+        for value in values {
+            value.append_to(&mut bytes);
+        }
         let write = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().write(true).open(&self.path)?;
             file.seek(SeekFrom::Start(self.data_offset + (start * A::SIZE) as u64))?;

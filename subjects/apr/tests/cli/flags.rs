@@ -228,6 +228,8 @@ const FLAGS: &[(&str, &str, Effect)] = &[
     ("keygen", "--output", Required { without: "keygen" }),
     ("keygen", "--json", Differs { without: "keygen -o out", with: "keygen -o out --json" }),
     ("diff", "--tolerance", Tested("engine_beside_gets_the_arguments_and_gives_the_exit_code")),
+    ("diff", "--json", Tested("engine_beside_gets_the_arguments_and_gives_the_exit_code")),
+    ("test-model", "--json", Tested("engine_beside_gets_the_arguments_and_gives_the_exit_code")),
     ("test-model", "--golden-trace", Required { without: "test-model model.apr" }),
 ];
 

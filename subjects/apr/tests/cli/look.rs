@@ -30,7 +30,7 @@ fn inspect_shows_what_the_specification_shows() {
     Signature: unsigned
     Source: checkpoint (safetensors)
     Source file: model.safetensors, 160 kB, SHA-256 [HASH]
-    Made by: apr import 0.1.0
+    Made by: apr import [VERSION]
     Tokenizer: embedded, 3.05 kB, BLAKE3 [HASH]
     Chat template: embedded, 167 characters
     --- stderr
@@ -58,7 +58,7 @@ fn valid_model_is_called_valid_check_by_check() {
     ✓ Padding: VALID
     ✓ Root hash: VALID (BLAKE3 [HASH])
     ✓ Tensor hashes: VALID (26 tensors)
-    ✓ Checksum: VALID (CRC32; root d8a715c76bd5...)
+    ✓ Checksum: VALID (CRC32; root [HASH]...)
     - Signature: not checked, it is not signed
     ✓ Tokenizer: VALID
     ✓ Shapes: All match config (26/26 tensors present)

@@ -56,7 +56,7 @@ impl Place {
         let mut command = assert_cmd::Command::new(apr());
         command.current_dir(self.folder.path()).env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
         // Verified models are remembered here and not in the developer's cache.
-        command.env("HOME", self.folder.path()).timeout(std::time::Duration::from_secs(120));
+        command.env("HOME", self.folder.path()).timeout(std::time::Duration::from_mins(2));
         command
     }
 
@@ -128,10 +128,14 @@ fn redacted(text: &str) -> String {
         redacted.push_str(&rest[..start]);
         rest = &rest[start..];
         let end = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
-        redacted.push_str(if end == 64 { "[HASH]" } else { &rest[..end] });
+        // Whole hashes, and the beginnings of some.
+        let is_hash = end == 64 || end >= 12 && rest[end..].starts_with("...");
+        redacted.push_str(if is_hash { "[HASH]" } else { &rest[..end] });
         rest = &rest[end..];
     }
     redacted.push_str(rest);
+    let redacted =
+        redacted.replace(&format!("apr import {}", env!("CARGO_PKG_VERSION")), "apr import [VERSION]");
     let lines = redacted.lines().map(|line| match line.strip_prefix("Time: ") {
         Some(_) => "Time: [SECONDS]",
         None => line,

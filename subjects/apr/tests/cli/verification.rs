@@ -44,13 +44,18 @@ fn run(place: &Place, args: &[&str]) -> (Option<i32>, String, String) {
 fn engine_beside_gets_the_arguments_and_gives_the_exit_code() {
     let place = alone();
     engine(&place.path("bin"));
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["probador", "full", "--section", "C", "--", "-x"], "full\n--section\nC\n--\n-x\nunset\n"),
         (&["probador", "full", "--help"], "full\n--help\nunset\n"),
         (&["diff", "a/", "b/", "--tolerance", "1e-4"], "trace\ndiff\n--tolerance\n1e-4\n--\na/\nb/\nunset\n"),
         (
             &["test-model", "m.apr", "--golden-trace", "golden/"],
             "golden\nverify\n--model\nm.apr\n--\ngolden/\nunset\n",
+        ),
+        (&["diff", "a/", "b/", "--json"], "trace\ndiff\n--json\n--\na/\nb/\nunset\n"),
+        (
+            &["test-model", "m.apr", "--golden-trace", "g", "--json"],
+            "golden\nverify\n--model\nm.apr\n--json\n--\ng\nunset\n",
         ),
         (&["--color", "never", "probador", "list"], "list\nnever\n"),
     ];
