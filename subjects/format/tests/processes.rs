@@ -22,9 +22,11 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|argument| argument == CHILD) {
         return run_child(&arguments[2], Path::new(&arguments[3]));
     }
-    let tests: [(&str, fn()); 7] = [
+    let tests: &[(&str, fn())] = &[
         ("a_writer_killed_at_any_time_leaves_the_old_file_or_the_new", killed_writers),
         ("a_writer_that_runs_out_of_space_anywhere_leaves_the_old_file", limited_writers),
+        #[cfg(target_os = "linux")]
+        ("writing_and_checking_a_model_needs_memory_for_a_buffer", memory),
         ("a_mapped_file_that_shrinks_ends_the_process_with_a_message", shrinking_map),
         ("a_verified_file_is_remembered_until_it_changes", remembered),
         ("a_cache_that_cannot_be_used_is_no_error", unusable_cache),
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
             Ok(())
         }
     };
-    let trials = tests.into_iter().map(|(name, test)| Trial::test(name, run(test))).collect();
+    let trials = tests.iter().map(|&(name, test)| Trial::test(name, run(test))).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -46,6 +48,7 @@ fn run_child(name: &str, path: &Path) -> ExitCode {
     let outcome = match name {
         "write" => write_forever(path),
         "write-limited" => write_limited(path),
+        "write-large" => write_large(path),
         "verify" => AprFile::open_verified(path).map(drop).map_err(|error| error.to_string()),
         "shrink" => shrink_and_touch(path),
         "verdict" => verdict(path),
@@ -168,6 +171,36 @@ fn limited_writers() {
     let n_refused: usize = stdout(&output).trim().parse().unwrap();
     assert!(n_refused > 50, "{n_refused}");
     assert!(is_whole(&path));
+}
+
+/// Writes and checks a model of 256 MiB and prints the most memory that the process held, in KiB.
+fn write_large(path: &Path) -> Result<(), String> {
+    const PIECE: usize = 1 << 20;
+    let spec = TensorSpec { name: "a".to_owned(), dtype: DType::F32, shape: vec![256 * PIECE / 4] };
+    let mut writer = AprWriter::create(path, Metadata::default(), vec![spec], Overwrite::Refuse)
+        .map_err(|error| error.to_string())?;
+    let mut tensor = writer.tensor_writer("a").map_err(|error| error.to_string())?;
+    let piece = vec![3; PIECE];
+    for _ in 0..256 {
+        tensor.append(&piece).map_err(|error| error.to_string())?;
+    }
+    writer.finish().map_err(|error| error.to_string())?;
+    AprFile::open(path).and_then(|file| file.verify()).map_err(|error| error.to_string())?;
+    let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("there is no VmHWM")?;
+    println!("{}", peak.trim().trim_end_matches(" kB"));
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("m.apr");
+    let output = child("write-large", &path).output().unwrap();
+    assert!(output.status.success(), "{}", stdout(&output));
+    let peak: u64 = stdout(&output).trim().parse().unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len() >> 20, 256);
+    assert!(peak < 32 << 10, "{peak} KiB");
 }
 
 fn shrink_and_touch(path: &Path) -> Result<(), String> {

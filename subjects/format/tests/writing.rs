@@ -100,6 +100,30 @@ fn a_writer_that_failed_once_does_not_finish() {
 }
 
 #[test]
+fn a_tensor_that_lost_a_piece_does_not_count_as_written() {
+    // Pieces larger than the writer's buffer go to the sink one by one.
+    const PIECE: usize = 2 << 20;
+    let mut n_refused = 0;
+    for fails_at in 1..10 {
+        let sink = Faulty::new(fails_at, io::ErrorKind::StorageFull, false);
+        let specs = vec![spec("a", 3 * PIECE / 4)];
+        let mut writer = AprWriter::with_sink(sink, Path::new("m.apr"), Metadata::default(), specs).unwrap();
+        let mut n_failed = 0;
+        if let Ok(mut tensor) = writer.tensor_writer("a") {
+            for _ in 0..3 {
+                n_failed += usize::from(tensor.append(&vec![1; PIECE]).is_err());
+            }
+        } else {
+            n_failed += 1;
+        }
+        let finished = writer.finish_sink().is_ok();
+        assert!(!finished || n_failed == 0, "{fails_at}: a file without one of its pieces was finished");
+        n_refused += n_failed;
+    }
+    assert!(n_refused >= 4, "{n_refused}");
+}
+
+#[test]
 fn short_and_interrupted_writes_give_the_same_file() {
     let sink = write_small(Faulty::new(0, io::ErrorKind::Other, true)).unwrap();
     assert!(sink.n_calls > 100);
