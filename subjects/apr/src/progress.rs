@@ -10,6 +10,12 @@ use crate::interrupt::Interrupt;
 use crate::printer::Talker;
 use crate::text;
 
+/// A piece of work whose size is known.
+const KNOWN_SIZE: &str =
+    "{wide_msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+/// A piece of work whose size is not known.
+const UNKNOWN_SIZE: &str = "{spinner} {wide_msg} {decimal_bytes} {decimal_bytes_per_sec}";
+
 /// Shows progress, and passes on the wish to stop.
 pub(crate) struct Bar {
     interrupt: Interrupt,
@@ -50,13 +56,10 @@ impl Progress for Bar {
             return;
         }
         let (bar, template) = match total_bytes {
-            Some(bytes) => (
-                ProgressBar::new(bytes),
-                "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}",
-            ),
-            None => (ProgressBar::new_spinner(), "{spinner} {msg} {decimal_bytes} {decimal_bytes_per_sec}"),
+            Some(bytes) => (ProgressBar::new(bytes), KNOWN_SIZE),
+            None => (ProgressBar::new_spinner(), UNKNOWN_SIZE),
         };
-        // A template that does not parse would leave the plain style; a test below parses both.
+        // Both templates parse, says the test below.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style.progress_chars("=> "));
         bar.set_message(what);
@@ -83,5 +86,17 @@ impl Progress for Bar {
 
     fn is_cancelled(&self) -> bool {
         self.interrupt.is_requested()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_of_the_bars_parse() {
+        for template in [KNOWN_SIZE, UNKNOWN_SIZE] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
     }
 }

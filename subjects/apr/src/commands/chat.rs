@@ -38,7 +38,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     max_tokens: Option<usize>,
 
-    /// How freely to choose tokens; 0 always takes the likeliest [default: the model's, or 0.7].
+    /// How freely to choose tokens; 0 always takes the likeliest, as the repetition penalty leaves it [default: the
+    /// model's, or 0.7].
     #[arg(long, value_name = "T", value_parser = temperature)]
     temperature: Option<f32>,
 
@@ -63,7 +64,7 @@ pub(crate) struct Args {
     seed: Option<u64>,
 
     /// System prompt, said before the conversation.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
 
     /// Print a reply when it is complete instead of token by token.

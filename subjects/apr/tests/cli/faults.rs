@@ -192,11 +192,15 @@ fn interrupted_import_exits_with_130_and_leaves_nothing() {
     let place = Place::new();
     large_checkpoint(&place);
     let mut n_interrupted = 0;
-    for (round, signal) in ["-INT", "-TERM", "-HUP"].into_iter().cycle().take(18).enumerate() {
+    // On a busy machine some signals come before the program listens for them, or after it is done.
+    for (round, signal) in ["-INT", "-TERM", "-HUP"].into_iter().cycle().take(60).enumerate() {
+        if n_interrupted == 6 {
+            break;
+        }
         let mut command = place.command();
         command.args(["import", "large", "-o", "out.apr"]).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(10 + 8 * round as u64));
+        std::thread::sleep(Duration::from_millis(5 + 7 * (round as u64 % 20)));
         send(signal, &child);
         let output = child.wait_with_output().unwrap();
         match output.status.code() {
@@ -212,7 +216,7 @@ fn interrupted_import_exits_with_130_and_leaves_nothing() {
             code => panic!("{code:?}: {}", shown(&output)),
         }
     }
-    assert!(n_interrupted > 2, "only {n_interrupted} imports were interrupted");
+    assert!(n_interrupted >= 3, "only {n_interrupted} imports were interrupted");
 }
 
 #[test]

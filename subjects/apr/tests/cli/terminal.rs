@@ -109,21 +109,25 @@ fn inspection_is_switched_on_and_off_while_talking() {
 }
 
 #[test]
-fn second_turn_sees_the_first() {
+fn second_turn_sees_the_first_and_evaluates_only_what_is_new() {
     let place = Place::new();
     let mut session = chat(&place, &["--temperature", "0", "--max-tokens", "4", "--inspect"]);
-    let mut turn = |text: &str| -> Vec<String> {
+    let mut turn = |text: &str| -> (Vec<String>, usize) {
         session.send_line(text).unwrap();
         session.exp_string("Tokenized: [").unwrap();
         let ids = session.exp_string("]").unwrap();
+        session.exp_string("[DEBUG] Prompt: ").unwrap();
+        let n_evaluated = session.exp_string(" tokens").unwrap().parse().unwrap();
         session.exp_string("[Stats: ").unwrap();
         session.exp_string("You: ").unwrap();
-        ids.split(", ").map(str::to_owned).collect()
+        (ids.split(", ").map(str::to_owned).collect(), n_evaluated)
     };
-    let first = turn("Hello");
-    let second = turn("Again");
-    // The prompt of the second turn starts with the first one whole.
+    let (first, n_evaluated) = turn("Hello");
+    assert_eq!(n_evaluated, first.len());
+    // The prompt of the second turn starts with the first one whole, which the cache holds.
+    let (second, n_evaluated) = turn("Again");
     assert!(second.len() > first.len() && second[..first.len()] == first[..]);
+    assert!(n_evaluated <= second.len() - first.len(), "{n_evaluated} of {} were evaluated", second.len());
 }
 
 #[test]
