@@ -13,6 +13,8 @@ use serde::Serialize;
 use crate::architecture::Architecture;
 use crate::convert::write_tensor;
 use crate::error::ImportError;
+use crate::hub::Hub;
+use crate::hub::Hub;
 use crate::input_file::InputFile;
 use crate::model::{Model, ModelFault, RowOrder, SourceTensor};
 use crate::progress::Progress;
@@ -81,7 +83,7 @@ pub fn import(
     if matches!(options.overwrite, Overwrite::Refuse) && out.symlink_metadata().is_ok() {
         return Err(FormatError::AlreadyExists(out.to_owned()).into());
     }
-    let (mut model, path) = open(source, options)?;
+    let Opened { mut model, path, repository, revision } = open(source, options, progress)?;
     atomic::ensure_distinct(out, model.files.iter().map(InputFile::path))?;
     let mut transformations = Vec::new();
     if options.tie_embeddings {
@@ -97,11 +99,12 @@ pub fn import(
         model.tensors.iter().map(|(name, tensor)| spec(name, tensor, dtype)).collect();
     let (hashes, embedded) = rayon::join(|| hash_sources(&model, progress), || embed_tokenizer(&model));
     let provenance = Provenance {
+        repository,
+        revision,
         files: hashes?,
         tool: "apr import".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         transformations: transformations.clone(),
-        ..Provenance::default()
     };
     let mut metadata = std::mem::take(&mut model.metadata);
     metadata.source = Some(source.describe());
@@ -137,21 +140,42 @@ pub fn import(
     })
 }
 
-/// The model at `source`, and the path that messages name.
-fn open(source: &Source, options: &ImportOptions) -> Result<(Model, PathBuf), ImportError> {
-    let (Source::Gguf(path) | Source::SafetensorsFile(path) | Source::SafetensorsDir(path)) = source;
-    let asked = options.arch.as_deref().map(|name| {
-        Architecture::from_name(name).ok_or_else(|| {
-            ImportError::model(path)(ModelFault::Architecture { found: name.chars().take(64).collect() })
-        })
-    });
-    let asked = asked.transpose()?;
-    let model = match source {
-        Source::Gguf(path) => gguf::open(path, asked)?,
-        Source::SafetensorsFile(path) => safetensors::open_file(path, asked)?,
-        Source::SafetensorsDir(path) => safetensors::open_directory(path, asked)?,
+/// A source whose header has been read.
+struct Opened {
+    model: Model,
+    /// The path that messages name.
+    path: PathBuf,
+    /// `org/repo`, of a source on the hub.
+    repository: Option<String>,
+    /// The commit, of a source on the hub.
+    revision: Option<String>,
+}
+
+/// Opens the model at `source`, after downloading what is not on this machine yet.
+fn open(source: &Source, options: &ImportOptions, progress: &dyn Progress) -> Result<Opened, ImportError> {
+    let asked = |path: &Path| {
+        let parse = |name: &str| {
+            Architecture::from_name(name).ok_or_else(|| {
+                ImportError::model(path)(ModelFault::Architecture { found: name.chars().take(64).collect() })
+            })
+        };
+        options.arch.as_deref().map(parse).transpose()
     };
-    Ok((model, path.clone()))
+    let (model, path) = match source {
+        Source::Gguf(path) => (gguf::open(path, asked(path)?)?, path),
+        Source::SafetensorsFile(path) => (safetensors::open_file(path, asked(path)?)?, path),
+        Source::SafetensorsDir(path) => (safetensors::open_directory(path, asked(path)?)?, path),
+        Source::Hub(reference) => {
+            let fetched = Hub::from_env()?.fetch(reference, progress)?;
+            let opened = open(&Source::from_path(&fetched.path)?, options, progress)?;
+            return Ok(Opened {
+                repository: Some(reference.repository()),
+                revision: Some(fetched.commit),
+                ..opened
+            });
+        }
+    };
+    Ok(Opened { model, path: path.clone(), repository: None, revision: None })
 }
 
 /// F16 for everything when anything is quantized, and nothing otherwise.

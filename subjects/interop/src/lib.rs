@@ -7,6 +7,7 @@ mod dequantize;
 mod encoding;
 mod error;
 pub mod gguf;
+pub mod hub;
 mod import;
 mod input_file;
 mod model;

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::ImportError;
+use crate::hub::HubRef;
+use crate::hub::HubRef;
 
 /// A place to import a model from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,11 +17,19 @@ pub enum Source {
     SafetensorsFile(PathBuf),
     /// A directory with `config.json` and safetensors files.
     SafetensorsDir(PathBuf),
+    /// A repository on the hub, or one file of it.
+    Hub(HubRef),
 }
 
 impl Source {
-    /// What `text` names.
+    /// What `text` names: `hf://org/repo[/file][@revision]`, or a path.
     pub fn parse(text: &str) -> Result<Self, ImportError> {
+        if HubRef::is_reference(text) {
+            return Ok(Self::Hub(text.parse()?));
+        }
+        if HubRef::is_reference(text) {
+            return Ok(Self::Hub(text.parse()?));
+        }
         Self::from_path(Path::new(text))
     }
 
@@ -68,6 +78,8 @@ impl Source {
             Self::Gguf(path) | Self::SafetensorsFile(path) | Self::SafetensorsDir(path) => path
                 .file_name()
                 .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
+            Self::Hub(reference) => reference.to_string(),
+            Self::Hub(reference) => reference.to_string(),
         }
     }
 }
