@@ -67,7 +67,8 @@ def main() -> None:
         parser.error(f"--scored-from must be from 1 to {args.window - 1}")
     torch.set_num_threads(args.threads)
     source = model_sources.open_source(args.model, args.tie)
-    ids = source.plain_ids(args.text.read_text(encoding="utf-8"))
+    # As bytes: reading as text would turn the carriage returns that WikiText-2 holds into newlines.
+    ids = source.plain_ids(args.text.read_bytes().decode("utf-8"))
     windows = windows_of(ids, args.window)[:args.windows]
     if not windows:
         raise SystemExit(f"error: `{args.text}` has {len(ids)} ids, less than one window of {args.window}")

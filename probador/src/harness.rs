@@ -14,14 +14,14 @@ use crate::workspace::Workspace;
 
 /// Runs the cases that `belongs` selects as the test binary's tests, under libtest's own command line.
 pub fn main(belongs: fn(&Subject) -> bool) -> ExitCode {
-    run(|engine| {
+    run(belongs(&Subject::Canary), |engine| {
         engine.cases().iter().filter(|case| belongs(&case.subject)).map(|case| trial(engine, case)).collect()
     })
 }
 
 /// Runs every claim with each of its planted faults as a test: green without the fault, red with it.
 pub fn faults() -> ExitCode {
-    run(|engine| {
+    run(false, |engine| {
         let clean = Arc::new(Clean::default());
         let pairs: Vec<_> =
             pairs(engine).into_iter().map(|(claim, fault)| (claim.clone(), fault.clone())).collect();
@@ -42,8 +42,9 @@ pub fn faults() -> ExitCode {
     })
 }
 
-/// Opens the engine on the model that `PROBADOR_MODEL` names and runs the trials that `make` makes of it.
-fn run(make: impl FnOnce(&Arc<Engine>) -> Vec<Trial>) -> ExitCode {
+/// Opens the engine on the model that `PROBADOR_MODEL` names and runs the trials that `make` makes of it; `explains` at
+/// the end what ignored cases wait for.
+fn run(explains: bool, make: impl FnOnce(&Arc<Engine>) -> Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     let model = std::env::var("PROBADOR_MODEL").ok().filter(|model| !model.is_empty());
     let options = Options { model, seed: None };
@@ -57,7 +58,7 @@ fn run(make: impl FnOnce(&Arc<Engine>) -> Vec<Trial>) -> ExitCode {
     // The cases themselves use every core, and keep out of each other's way.
     arguments.test_threads.get_or_insert(2);
     let conclusion = libtest_mimic::run(&arguments, make(&engine));
-    if !arguments.list && !arguments.exact && conclusion.num_ignored > 0 {
+    if explains && !arguments.list && !arguments.exact && conclusion.num_ignored > 0 {
         explain_ignored(&engine);
     }
     conclusion.exit_code()

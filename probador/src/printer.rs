@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// Whether to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -51,6 +52,8 @@ pub struct Printer {
     colors_data: bool,
     colors_talk: bool,
     quiet: bool,
+    /// Shown below the talk while something with a known number of steps goes on, on a terminal only.
+    bar: Option<ProgressBar>,
 }
 
 impl Printer {
@@ -69,6 +72,7 @@ impl Printer {
             colors_data: decide(io::stdout().is_terminal()),
             colors_talk: decide(io::stderr().is_terminal()),
             quiet,
+            bar: None,
         }
     }
 
@@ -87,7 +91,33 @@ impl Printer {
 
     /// Prints a line of talk even when quiet.
     pub fn error(&mut self, line: &str) {
-        let _ = writeln!(io::stderr().lock(), "{line}");
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => drop(writeln!(io::stderr().lock(), "{line}")),
+        }
+    }
+
+    /// Starts a progress bar of `n` steps; elsewhere than on a terminal, lines are all there is.
+    pub fn start_progress(&mut self, n: usize) {
+        if io::stderr().is_terminal() && !self.quiet {
+            let style = ProgressStyle::with_template("{pos:>5}/{len} {wide_bar} {elapsed}").ok();
+            let bar = ProgressBar::new(n as u64);
+            self.bar = Some(style.map(|style| bar.clone().with_style(style)).unwrap_or(bar));
+        }
+    }
+
+    /// One step more.
+    pub fn advance(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+        }
+    }
+
+    /// Takes the progress bar away.
+    pub fn end_progress(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
     }
 
     /// `text` in the colour of `tone`, as stdout wants it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,21 +131,24 @@ fn answer(stream: TcpStream, files: &BTreeMap<String, Served>, corrupts: bool) -
         let _ = write!(head, "Content-Length: {}\r\n", file.size);
         return respond(&mut out, "200 OK", &head, &[]);
     }
-    let mut bytes = std::fs::read(&file.path)?;
-    if corrupts && name.ends_with(".safetensors") {
-        let near_the_end = bytes.len().saturating_sub(9);
-        bytes[near_the_end] ^= 0x40;
-    }
-    let (status, body) = match range {
+    let (status, from, to) = match range {
         Some((Ok(from), to)) if from < file.size => {
             let to = to.unwrap_or(file.size - 1).min(file.size - 1);
             let _ = write!(head, "Content-Range: bytes {from}-{to}/{}\r\n", file.size);
-            ("206 Partial Content", bytes.get(from as usize..=to as usize).unwrap_or_default())
+            ("206 Partial Content", from, to + 1)
         }
-        _ => ("200 OK", bytes.as_slice()),
+        _ => ("200 OK", 0, file.size),
     };
+    let mut source = std::fs::File::open(&file.path)?;
+    source.seek(SeekFrom::Start(from))?;
+    let mut body = Vec::new();
+    source.take(to - from).read_to_end(&mut body)?;
+    let near_the_end = file.size.saturating_sub(9);
+    if corrupts && name.ends_with(".safetensors") && (from..to).contains(&near_the_end) {
+        body[(near_the_end - from) as usize] ^= 0x40;
+    }
     let _ = write!(head, "Content-Length: {}\r\n", body.len());
-    respond(&mut out, status, &head, body)
+    respond(&mut out, status, &head, &body)
 }
 
 fn respond(out: &mut TcpStream, status: &str, head: &str, body: &[u8]) -> std::io::Result<()> {

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::workspace;
 use crate::accounting::account;
-use crate::case::{Outcome, Subject};
+use crate::case::{Case, Outcome, Subject};
+use crate::checklist::Check;
 use crate::cli::{FullArgs, Global, SelectionArgs};
 use crate::engine::{Engine, Options};
 use crate::exit::ExitStatus;
+use crate::lint::{self, RULES};
 use crate::printer::{Format, Printer, Tone};
 use crate::process::Program;
-use crate::report::{Folder, Report, RunVerdict, annotations, case_line, summary, terse_line};
+use crate::report::{Folder, Report, RunVerdict, annotations, case_line, summary, terse_line, write_file};
 use crate::runner;
 use crate::selection::Selection;
 use crate::workspace::Workspace;
@@ -84,6 +86,9 @@ pub(super) fn execute(
 
     let mut log = folder.begin()?;
     let mut log_error = None;
+    if args.format == Format::Human {
+        printer.start_progress(plan.len());
+    }
     let outcomes = runner::run(&engine, &plan, args.fail_fast, |case, outcome| {
         if let Err(error) = log.append(outcome) {
             log_error.get_or_insert(error);
@@ -97,20 +102,37 @@ pub(super) fn execute(
             Format::Terse if outcome.subject != Subject::Canary => printer.data(&terse_line(outcome)),
             Format::Terse | Format::Json => {}
         }
+        printer.advance();
     });
+    printer.end_progress();
     if let Some(error) = log_error {
         return Err(error);
     }
 
     let report = assemble(&engine, &plan, outcomes, &selection, started, clock)?;
     folder.write(&report)?;
+    write_findings(&engine, &plan, &folder)?;
     show(&report, args.format, &folder, printer)?;
     Ok(Some(report))
 }
 
+/// Writes what the lints found as SARIF, when any of them was run.
+fn write_findings(engine: &Engine, plan: &[Case], folder: &Folder) -> anyhow::Result<()> {
+    let is_lint = |case: &Case| {
+        let claim = case.claim().and_then(|id| engine.checklist().claim(id));
+        case.undecided.is_none() && claim.is_some_and(|claim| matches!(claim.check, Check::Lint(_)))
+    };
+    if plan.iter().any(is_lint) {
+        let linted = lint::run(engine.context().source_root(), &RULES)?;
+        let sarif = serde_json::to_string_pretty(&lint::sarif(&linted))? + "\n";
+        write_file(&folder.latest().join("lints.sarif"), sarif.as_bytes())?;
+    }
+    Ok(())
+}
+
 fn assemble(
     engine: &Engine,
-    plan: &[crate::case::Case],
+    plan: &[Case],
     outcomes: Vec<Outcome>,
     selection: &Selection,
     started: u64,

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::case::{Machine, Outcome, Subject, Undecided, Verdict};
 use crate::checklist::{Checklist, ClaimId, Score, Section, Standing, Waiver, score};
 
+/// Why a claim is undecided that nobody asked about.
+pub(super) const NOT_SELECTED: &str = "it was not selected for this run";
+
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -124,7 +127,7 @@ impl ClaimRow {
         match self.outcome.as_ref().map(|outcome| &outcome.verdict) {
             Some(Verdict::Undecided(undecided)) => Some(undecided.clone()),
             Some(Verdict::Pass | Verdict::Fail { .. }) => None,
-            None => Some(Undecided::unverified("it was not selected for this run", "cargo probador full")),
+            None => Some(Undecided::unverified(NOT_SELECTED, "cargo probador full")),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a person sees in the terminal: a line as each case ends, then the score, failures last with how to run them again.
 
+use super::model::NOT_SELECTED;
 use super::{Report, RunVerdict};
 use crate::case::{Case, Outcome, Subject, Verdict};
 use crate::checklist::{CHECKLIST_POINTS, Section};
@@ -43,6 +44,10 @@ pub fn summary(report: &Report, printer: &Printer) -> String {
     if !waiting.is_empty() {
         lines.push(printer.paint(Tone::Strong, "undecided, and what it waits for"));
         for group in &waiting {
+            if group.what == NOT_SELECTED {
+                lines.push(format!("  {:>3} points  were not selected for this run", group.points));
+                continue;
+            }
             let ids: Vec<_> = group.claims.iter().map(ToString::to_string).collect();
             lines.push(format!("  {:>3} points  {}", group.points, group.what));
             let remedy = if group.remedy.is_empty() { String::new() } else { format!("; {}", group.remedy) };
