@@ -8,7 +8,6 @@ use thiserror::Error;
 
 use crate::gguf::GgufError;
 use crate::hub::HubError;
-use crate::hub::HubError;
 use crate::model::ModelFault;
 use crate::safetensors::SafetensorsError;
 
@@ -78,15 +77,12 @@ pub enum ImportError {
         /// The file.
         path: PathBuf,
     },
-    /// The model did not come from the hub.
-    #[error(transparent)]
-    Hub(HubError),
     /// The user asked to stop.
     #[error("the import was cancelled; nothing was written")]
     Cancelled,
     /// The hub, or the cache of what it sent.
     #[error(transparent)]
-    Hub(#[from] HubError),
+    Hub(HubError),
     /// The output could not be written.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -111,6 +107,15 @@ impl ImportError {
     /// For `map_err` after understanding the model at `path`.
     pub(crate) fn model(path: &Path) -> impl FnOnce(ModelFault) -> Self {
         move |fault| Self::Model { path: path.to_owned(), fault }
+    }
+}
+
+impl From<HubError> for ImportError {
+    fn from(error: HubError) -> Self {
+        match error {
+            HubError::Cancelled => Self::Cancelled,
+            error => Self::Hub(error),
+        }
     }
 }
 

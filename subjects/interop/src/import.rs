@@ -14,7 +14,6 @@ use crate::architecture::Architecture;
 use crate::convert::write_tensor;
 use crate::error::ImportError;
 use crate::hub::Hub;
-use crate::hub::Hub;
 use crate::input_file::InputFile;
 use crate::model::{Model, ModelFault, RowOrder, SourceTensor};
 use crate::progress::Progress;

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use crate::error::ImportError;
 use crate::hub::HubRef;
-use crate::hub::HubRef;
 
 /// A place to import a model from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +23,6 @@ pub enum Source {
 impl Source {
     /// What `text` names: `hf://org/repo[/file][@revision]`, or a path.
     pub fn parse(text: &str) -> Result<Self, ImportError> {
-        if HubRef::is_reference(text) {
-            return Ok(Self::Hub(text.parse()?));
-        }
         if HubRef::is_reference(text) {
             return Ok(Self::Hub(text.parse()?));
         }
@@ -78,7 +74,6 @@ impl Source {
             Self::Gguf(path) | Self::SafetensorsFile(path) | Self::SafetensorsDir(path) => path
                 .file_name()
                 .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
-            Self::Hub(reference) => reference.to_string(),
             Self::Hub(reference) => reference.to_string(),
         }
     }

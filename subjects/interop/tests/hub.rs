@@ -545,9 +545,9 @@ fn answers_that_would_lead_out_of_the_cache_are_refused() {
     }
     for etag in ["\"../../../evil\"", "\"\"", "\"abc\"", "W/\"1-2\""] {
         let repository = Repository::default().with("model.gguf", "GGUF");
-        let server = Server::start(move |request| match request.target.starts_with("/org/") {
-            true => repository.answer(request).with("ETag", etag),
-            false => repository.answer(request),
+        let server = Server::start(move |request| {
+            let reply = repository.answer(request);
+            if request.target.starts_with("/org/") { reply.with("ETag", etag) } else { reply }
         });
         let desk = Desk::new(&server.url());
         let error = desk.fetch(GGUF).unwrap_err();
@@ -558,15 +558,14 @@ fn answers_that_would_lead_out_of_the_cache_are_refused() {
 
 #[test]
 fn answers_without_end_or_sense_are_refused() {
-    let cases: [(fn() -> Reply, &str); 5] = [
-        (|| Reply::new(200, vec![b' '; (32 << 20) + 1]), "more than 33554432 bytes"),
-        (|| Reply::new(200, "[".repeat(100_000)), "not a description of a model"),
-        (|| Reply::new(200, "<html>"), "not a description of a model"),
-        (|| Reply::new(200, "{}").with("Content-Encoding", "gzip"), "compressed"),
-        (|| Reply::new(204, ""), "HTTP status 204"),
-    ];
-    for (reply, expected) in cases {
-        let server = Server::start(move |_| reply());
+    for (reply, expected) in [
+        (Reply::new(200, vec![b' '; (32 << 20) + 1]), "more than 33554432 bytes"),
+        (Reply::new(200, "[".repeat(100_000)), "not a description of a model"),
+        (Reply::new(200, "<html>"), "not a description of a model"),
+        (Reply::new(200, "{}").with("Content-Encoding", "gzip"), "compressed"),
+        (Reply::new(204, ""), "HTTP status 204"),
+    ] {
+        let server = Server::start(move |_| reply.clone());
         let error = Desk::new(&server.url()).fetch(GGUF).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }

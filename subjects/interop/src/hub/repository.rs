@@ -210,8 +210,8 @@ mod tests {
         }
     }
 
-    fn model(files: &[&str], is_sharded: bool) -> Result<Choice, &'static str> {
-        Ok(Choice::Model { files: files.iter().map(|name| (*name).to_owned()).collect(), is_sharded })
+    fn model(files: &[&str], is_sharded: bool) -> Choice {
+        Choice::Model { files: files.iter().map(|name| (*name).to_owned()).collect(), is_sharded }
     }
 
     #[test]
@@ -220,9 +220,9 @@ mod tests {
         check(
             "hf://a/b",
             &[&readme[..], &["model.safetensors", "x.gguf"]].concat(),
-            model(&["config.json", "tokenizer.json", "model.safetensors"], false),
+            Ok(model(&["config.json", "tokenizer.json", "model.safetensors"], false)),
         );
-        check("hf://a/b", &["config.json", INDEX, SINGLE], model(&["config.json"], true));
+        check("hf://a/b", &["config.json", INDEX, SINGLE], Ok(model(&["config.json"], true)));
         check("hf://a/b", &["config.json", "x.gguf"], Ok(Choice::File("x.gguf".into())));
         check("hf://a/b", &["y.gguf", "x.gguf"], Err("such as hf://a/b/x.gguf@main"));
         check("hf://a/b", &["../x.gguf"], Err("several GGUF files"));
