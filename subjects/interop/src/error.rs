@@ -118,12 +118,3 @@ impl From<HubError> for ImportError {
         }
     }
 }
-
-impl From<HubError> for ImportError {
-    fn from(error: HubError) -> Self {
-        match error {
-            HubError::Cancelled => Self::Cancelled,
-            error => Self::Hub(error),
-        }
-    }
-}

@@ -1,7 +1,7 @@
 //! One repository in the cache: blobs, references and snapshots.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use crate::progress::Progress;
 
 /// Entries of a snapshot that are looked at.
 const MAX_SNAPSHOT_FILES: usize = 10_000;
+
+/// Bytes of a reference that are read; a commit has 40 characters.
+const MAX_REF_BYTES: u64 = 128;
 
 /// The cache of one repository.
 #[derive(Debug)]
@@ -47,7 +50,11 @@ impl RepositoryCache {
     /// The commit that `revision` was when it was last looked up.
     pub(super) fn commit(&self, revision: &str) -> Result<Option<String>, HubError> {
         let path = self.root.join("refs").join(revision);
-        match fs::read_to_string(&path) {
+        let read = |file: File| {
+            let mut commit = String::new();
+            file.take(MAX_REF_BYTES).read_to_string(&mut commit).map(|_| commit)
+        };
+        match File::open(&path).and_then(read) {
             Ok(commit) if is_commit(commit.trim()) => Ok(Some(commit.trim().to_owned())),
             Ok(_) => Ok(None),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

@@ -1,6 +1,8 @@
 //! What a repository holds, and which of it an import needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -147,11 +149,15 @@ fn with_file(reference: &HubRef, file: &str) -> String {
 /// The shards that the index at `path` names.
 pub(super) fn shards(reference: &HubRef, path: &Path) -> Result<BTreeSet<String>, HubError> {
     let refuse = |detail: String| HubError::NoWeights { reference: reference.to_string(), detail };
-    let size = std::fs::metadata(path).map_err(HubError::io("read", path))?.len();
-    if size > MAX_INDEX_BYTES {
-        return Err(refuse(format!(": its {INDEX} has {size} bytes, at most {MAX_INDEX_BYTES} are read")));
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_INDEX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(HubError::io("read", path))?;
+    if bytes.len() as u64 > MAX_INDEX_BYTES {
+        return Err(refuse(format!(
+            ": its {INDEX} has more than {MAX_INDEX_BYTES} bytes, which is all that is read"
+        )));
     }
-    let bytes = std::fs::read(path).map_err(HubError::io("read", path))?;
     let index: Index = serde_json::from_slice(&bytes)
         .map_err(|error| refuse(format!(": its {INDEX} cannot be read: {error}")))?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
