@@ -101,6 +101,10 @@ pub(super) fn run(
 ) -> anyhow::Result<ExitStatus> {
     let GoldenCommand::Verify(args) = command;
     let Plan { file, set } = plan(args, global)?;
+    if let Err(refused) = set.check_producer() {
+        printer.error(&format!("{} {refused}", printer.paint_talk(Tone::Bad, "error:")));
+        return Ok(ExitStatus::Invalid);
+    }
     let prompts = set.select(&args.prompt)?;
     let remarks = remarks(&file, &set);
     for remark in &remarks {

@@ -240,21 +240,31 @@ fn only_what_is_selected_is_compared() {
     assert!(verified.passes() && verified.tensors.len() == 1 && verified.metrics.is_none());
     let none = verify_prompt(&set, prompt, &mut Fake::default(), |_| false).unwrap();
     assert!(!none.passes(), "nothing compared is not a pass");
-    let error = verify_prompt(&set, prompt, &mut Fake::default(), |_| true).unwrap_err();
-    assert!(error.to_string().contains("logits.npy"), "{error}");
+    let verified = verify_prompt(&set, prompt, &mut Fake::default(), |_| true).unwrap();
+    assert!(
+        !verified.passes() && verified.tensors[2].to_string().contains("logits.npy"),
+        "{:?}",
+        verified.tensors[2]
+    );
     let error = set.select(&["four".to_owned()]).unwrap_err().to_string();
     assert!(error.ends_with("has no prompt `four`; it has: one_two_three"), "{error}");
 }
 
 #[test]
-fn a_golden_that_was_touched_is_refused() {
+fn a_golden_that_was_touched_is_a_failure() {
     let folder = tempfile::tempdir().unwrap();
     golden(folder.path());
     let path = folder.path().join("one_two_three/model.embed_tokens.npy");
     npy::write_f32(&path, &[3, 2], &[1., -1., 2., -2., 3., -3.5], Overwrite::Allow).unwrap();
     let set = GoldenSet::open_folder(folder.path()).unwrap();
-    let verified = verify_prompt(&set, &set.manifest().prompts[0], &mut Fake::default(), |_| true);
-    assert!(matches!(verified, Err(GoldenError::Hash { .. })));
+    let verified = verify_prompt(&set, &set.manifest().prompts[0], &mut Fake::default(), |_| true).unwrap();
+    assert!(matches!(set.read(&set.manifest().prompts[0].tensors[0]), Err(GoldenError::Hash { .. })));
+    assert!(
+        !verified.passes() && verified.tensors[0].to_string().contains("has BLAKE3"),
+        "{:?}",
+        verified.tensors[0]
+    );
+    assert!(verified.tensors[1].passes(), "the others are judged");
 }
 
 #[test]

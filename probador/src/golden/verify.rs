@@ -48,6 +48,8 @@ pub enum TensorOutcome {
     Missing,
     /// The model computed one of another shape.
     Incomparable(CompareError),
+    /// The golden is missing, or not what was recorded.
+    Unusable(String),
 }
 
 /// The likeliest ids and the perplexity of a prompt.
@@ -95,7 +97,7 @@ impl VerifiedTensor {
     pub fn n_compared(&self) -> usize {
         match &self.outcome {
             TensorOutcome::Compared(difference) => difference.n,
-            TensorOutcome::Missing | TensorOutcome::Incomparable(_) => 0,
+            _ => 0,
         }
     }
 
@@ -103,7 +105,7 @@ impl VerifiedTensor {
     pub fn difference(&self) -> Option<&Difference> {
         match &self.outcome {
             TensorOutcome::Compared(difference) => Some(difference),
-            TensorOutcome::Missing | TensorOutcome::Incomparable(_) => None,
+            _ => None,
         }
     }
 
@@ -131,6 +133,7 @@ impl fmt::Display for VerifiedTensor {
             }
             TensorOutcome::Missing => write!(f, "{}: missing from the model's trace", self.key),
             TensorOutcome::Incomparable(error) => write!(f, "{}: {error}", self.key),
+            TensorOutcome::Unusable(why) => write!(f, "{}: {why}", self.key),
         }
     }
 }
@@ -159,10 +162,11 @@ pub fn verify_prompt(
         let actual = evaluated.stored(tensor, prompt.ids.len());
         let outcome = match &actual {
             None => TensorOutcome::Missing,
-            Some(actual) => judge(set, tensor, &actual.shape, &actual.values, tensor.tolerance)?,
+            Some(actual) => judge(set, tensor, &actual.shape, &actual.values, tensor.tolerance),
         };
         let mut verified = verified(tensor, outcome, tensor.tolerance);
-        verified.actual = actual.filter(|_| !verified.passes());
+        verified.actual =
+            actual.filter(|_| !verified.passes() && !matches!(verified.outcome, TensorOutcome::Unusable(_)));
         tensors.push(verified);
     }
     let has_logits = tensors.iter().any(|tensor| tensor.key == TensorKey::Logits);
@@ -199,7 +203,7 @@ pub fn verify_reference(
         let cut = computed.and_then(|whole| cut(tensor, &whole.shape, &whole.values, prompt.ids.len()));
         let outcome = match cut {
             None => TensorOutcome::Missing,
-            Some((shape, values)) => judge(set, tensor, &shape, &values, tolerance)?,
+            Some((shape, values)) => judge(set, tensor, &shape, &values, tolerance),
         };
         tensors.push(verified(tensor, outcome, tolerance));
     }
@@ -223,14 +227,17 @@ fn judge<A: Copy + Into<f64>>(
     shape: &[usize],
     values: &[A],
     tolerance: Tolerance,
-) -> Result<TensorOutcome, GoldenError> {
-    let expected = set.read(tensor)?;
+) -> TensorOutcome {
+    let expected = match set.read(tensor) {
+        Ok(expected) => expected,
+        Err(error) => return TensorOutcome::Unusable(error.to_string()),
+    };
     let compared = View::new(&expected.shape, &expected.values)
         .and_then(|expected| compare::compare(expected, View::new(shape, values)?, tolerance));
-    Ok(match compared {
+    match compared {
         Ok(difference) => TensorOutcome::Compared(difference),
         Err(error) => TensorOutcome::Incomparable(error),
-    })
+    }
 }
 
 fn share_found(prompt: &Prompt, top: Result<&[Vec<usize>], &DistributionError>) -> f64 {

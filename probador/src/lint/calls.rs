@@ -1,10 +1,11 @@
 //! Who calls whom, as far as names tell: an over-approximation that follows every function a call could mean.
 //!
-//! A path call means the functions of that name in the named type, module or crate; a method call means every method
-//! of that name in the subjects, since a trait object may hide any of them. Types are not inferred. What is reached
-//! from an entry point is therefore at least what it can run, and sometimes more.
+//! A path call means the functions of that name in the named type, module or crate. A method call means every method
+//! of that name in the crates the caller can see, and in any crate that implements a trait the caller can see, since a
+//! trait object may hide it. Types are not inferred. What is reached from an entry point is therefore at least what it
+//! can run, and sometimes more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
@@ -16,6 +17,10 @@ use super::tree::{Crate, Role, Tree};
 pub(super) struct CallGraph<'t> {
     pub(super) functions: Vec<Function<'t>>,
     by_name: BTreeMap<String, Vec<usize>>,
+    /// The packages each crate can see, itself included.
+    visible: BTreeMap<&'t str, BTreeSet<&'t str>>,
+    /// The packages that declare a trait of each name.
+    traits: BTreeMap<String, BTreeSet<&'t str>>,
 }
 
 /// A function or method.
@@ -31,6 +36,8 @@ pub(super) struct Function<'t> {
     /// What it calls.
     pub(super) calls: Vec<Call>,
     is_method: bool,
+    /// The trait it implements a method of.
+    implements: Option<String>,
 }
 
 /// One call.
@@ -49,20 +56,32 @@ impl<'t> CallGraph<'t> {
     /// Reads every library and executable of the subjects.
     pub(super) fn of(tree: &'t Tree) -> Self {
         let mut functions = Vec::new();
+        let mut traits: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for krate in tree.subjects() {
             for file in krate.files.iter().filter(|file| file.role != Role::Test) {
                 let imports = imports(&file.syntax);
-                let mut collector =
-                    Collector { krate, file: &file.path, imports, self_type: None, functions: Vec::new() };
+                let mut collector = Collector {
+                    krate,
+                    file: &file.path,
+                    imports,
+                    self_type: None,
+                    implements: None,
+                    functions: Vec::new(),
+                    traits: Vec::new(),
+                };
                 collector.visit_file(&file.syntax);
                 functions.append(&mut collector.functions);
+                for name in collector.traits {
+                    traits.entry(name).or_default().insert(&krate.name);
+                }
             }
         }
         let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, function) in functions.iter().enumerate() {
             by_name.entry(function.name.clone()).or_default().push(index);
         }
-        Self { functions, by_name }
+        let visible = tree.subjects().map(|krate| (krate.name.as_str(), tree.closure(krate))).collect();
+        Self { functions, by_name, visible, traits }
     }
 
     /// Functions reached from those for which `is_entry` is true, with the index of the function each was first reached
@@ -70,12 +89,13 @@ impl<'t> CallGraph<'t> {
     pub(super) fn reached(&self, is_entry: impl Fn(&Function<'_>) -> bool) -> BTreeMap<usize, Option<usize>> {
         let entries = (0..self.functions.len()).filter(|&index| is_entry(&self.functions[index]));
         let mut reached: BTreeMap<usize, Option<usize>> = entries.map(|index| (index, None)).collect();
-        let mut ahead: Vec<usize> = reached.keys().copied().collect();
-        while let Some(index) = ahead.pop() {
+        // Breadth first: the way that is shown is a shortest one.
+        let mut ahead: VecDeque<usize> = reached.keys().copied().collect();
+        while let Some(index) = ahead.pop_front() {
             for call in &self.functions[index].calls {
                 for callee in self.resolve(&self.functions[index], call) {
                     reached.entry(callee).or_insert_with(|| {
-                        ahead.push(callee);
+                        ahead.push_back(callee);
                         Some(index)
                     });
                 }
@@ -84,12 +104,26 @@ impl<'t> CallGraph<'t> {
         reached
     }
 
-    /// The way from an entry to `index`: names, entry first.
-    pub(super) fn way_to(&self, index: usize, reached: &BTreeMap<usize, Option<usize>>) -> Vec<String> {
+    /// The way from an entry to `index`, entry first; the last steps of a long one.
+    pub(super) fn way_to(&self, index: usize, reached: &BTreeMap<usize, Option<usize>>) -> String {
+        const SHOWN: usize = 6;
         let steps = std::iter::successors(Some(index), |index| reached.get(index).copied().flatten());
-        let mut way: Vec<String> = steps.take(16).map(|index| self.functions[index].label()).collect();
+        let mut way: Vec<String> = steps.take(SHOWN + 1).map(|index| self.functions[index].label()).collect();
+        if way.len() > SHOWN {
+            "..".clone_into(&mut way[SHOWN]);
+        }
         way.reverse();
-        way
+        way.join(" > ")
+    }
+
+    /// Whether a method call in `caller` can mean `method`.
+    fn can_mean(&self, caller: &Function<'_>, method: &Function<'_>) -> bool {
+        let Some(visible) = self.visible.get(caller.krate.name.as_str()) else { return false };
+        let of_trait = || {
+            let declared = method.implements.as_ref().and_then(|name| self.traits.get(name));
+            declared.is_some_and(|crates| crates.iter().any(|krate| visible.contains(krate)))
+        };
+        method.is_method && (visible.contains(method.krate.name.as_str()) || of_trait())
     }
 
     /// Every function that `call` could mean.
@@ -106,7 +140,7 @@ impl<'t> CallGraph<'t> {
         let matches = |&index: &usize| {
             let function = &self.functions[index];
             if is_method_call {
-                return function.is_method;
+                return self.can_mean(caller, function);
             }
             match path.last().map(String::as_str) {
                 // A bare name: a free function of the same crate, or an import that was not followed.
@@ -184,7 +218,10 @@ struct Collector<'t> {
     file: &'t str,
     imports: BTreeMap<String, Vec<String>>,
     self_type: Option<String>,
+    implements: Option<String>,
     functions: Vec<Function<'t>>,
+    /// Names of the traits that are declared.
+    traits: Vec<String>,
 }
 
 impl<'t> Collector<'t> {
@@ -204,6 +241,7 @@ impl<'t> Collector<'t> {
             body,
             calls,
             is_method: signature.receiver().is_some(),
+            implements: self.implements.clone(),
         });
     }
 }
@@ -236,13 +274,17 @@ impl<'t> Visit<'t> for Collector<'t> {
                 syn::Type::Path(path) => path.path.segments.last().map(|last| last.ident.to_string()),
                 _ => None,
             };
+            let of_trait = item.trait_.as_ref().and_then(|(path, _)| path.segments.last());
+            let implements = of_trait.map(|segment| segment.ident.to_string());
             let outer = std::mem::replace(&mut self.self_type, name);
+            let outer_trait = std::mem::replace(&mut self.implements, implements);
             visit::visit_item_impl(self, item);
-            self.self_type = outer;
+            (self.self_type, self.implements) = (outer, outer_trait);
         }
     }
 
     fn visit_item_trait(&mut self, item: &'t syn::ItemTrait) {
+        self.traits.push(item.ident.to_string());
         let outer = self.self_type.replace(item.ident.to_string());
         visit::visit_item_trait(self, item);
         self.self_type = outer;
@@ -385,16 +427,22 @@ mod tests {
     }
 
     #[test]
-    fn a_method_call_may_mean_any_implementation() {
+    fn a_method_call_may_mean_any_implementation_of_a_trait_in_sight() {
         let files = [
             ("a/Cargo.toml", "[package]\nname = \"a\"\n"),
-            ("a/src/lib.rs", "pub trait T { fn run(&self); }\npub fn entry(t: &dyn T) { t.run() }\n"),
-            ("b/Cargo.toml", "[package]\nname = \"b\"\n"),
+            (
+                "a/src/lib.rs",
+                "pub trait T { fn run(&self); }\npub fn entry(t: &dyn T) { t.run(); t.write() }\n",
+            ),
+            ("b/Cargo.toml", "[package]\nname = \"b\"\n[dependencies]\na.workspace = true\n"),
             (
                 "b/src/lib.rs",
-                "struct B;\nimpl a::T for B { fn run(&self) { hidden() } }\nfn hidden() {}\n#[cfg(test)]\nmod tests { fn run(&self) {} }\n",
+                "struct B;\nimpl a::T for B { fn run(&self) { hidden() } }\nfn hidden() {}\n\
+                 impl B { fn write(&self) {} }\nimpl std::io::Write for B { fn write(&self) {} }\n\
+                 #[cfg(test)]\nmod tests { impl a::T for u8 { fn run(&self) { tested() } } fn tested() {} }\n",
             ),
         ];
         assert_eq!(reached(&files, "entry"), ["B::run", "T::run", "entry", "hidden"]);
+        assert_eq!(reached(&files, "hidden"), ["hidden"]);
     }
 }

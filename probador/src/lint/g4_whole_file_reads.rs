@@ -107,7 +107,7 @@ fn check(tree: &Tree, findings: &mut Findings) -> Result<(), LintError> {
     for &index in reached.keys() {
         let function = &graph.functions[index];
         for ((line, column), what) in whole_reads(function, &file_fields) {
-            let way = graph.way_to(index, &reached).join(" > ");
+            let way = graph.way_to(index, &reached);
             let reason = format!(
                 "{what} reads a whole file into memory where models are loaded ({way})\nhint: map it, or bound the read with `take`"
             );

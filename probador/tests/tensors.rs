@@ -1,0 +1,240 @@
+//! `golden verify`, `trace diff` and `tensor ..` as a user meets them: exit codes, streams, files left and not left.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use apr_format::atomic::Overwrite;
+use assert_cmd::Command;
+use probador::golden::npy::write_f32;
+use serde_json::Value;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn tiny() -> PathBuf {
+    repository().join("golden/tiny/tiny.apr")
+}
+
+fn probador(folder: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
+    let mut command = Command::cargo_bin("cargo-probador").unwrap();
+    command.env_remove("PROBADOR_MODEL").env_remove("PROBADOR_ROOT").env_remove("CI").env("NO_COLOR", "1");
+    command.current_dir(folder).args(arguments).assert()
+}
+
+fn stdout(assert: &assert_cmd::assert::Assert) -> String {
+    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+}
+
+fn json(assert: &assert_cmd::assert::Assert) -> Value {
+    serde_json::from_str(&stdout(assert)).unwrap()
+}
+
+fn folder(parent: &Path, name: &str, tensors: &[(&str, &[f32])]) {
+    fs::create_dir(parent.join(name)).unwrap();
+    for (tensor, values) in tensors {
+        write_f32(
+            &parent.join(name).join(format!("{tensor}.npy")),
+            &[values.len()],
+            values,
+            Overwrite::Refuse,
+        )
+        .unwrap();
+    }
+}
+
+/// A copy of the small model's goldens in `folder`, without its model.
+fn copy_goldens(folder: &Path) {
+    for entry in walkdir::WalkDir::new(repository().join("golden/tiny")) {
+        let entry = entry.unwrap();
+        let to = folder.join(entry.path().strip_prefix(repository().join("golden/tiny")).unwrap());
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(to).unwrap();
+        } else if entry.file_name() != "tiny.apr" {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_small_model_meets_every_golden() {
+    let found = json(&probador(&repository(), &["golden", "verify", "tiny", "--json"]).code(0));
+    assert_eq!((&found["passed"], &found["n_failed"]), (&Value::Bool(true), &Value::from(0)));
+    assert!(found["n_compared"].as_u64().unwrap() > 1_000_000, "{}", found["n_compared"]);
+    let lines = stdout(
+        &probador(&repository(), &["golden", "verify", "--prompt", "unicode", "--key", "logits"]).code(0),
+    );
+    assert_eq!(lines.lines().count(), 3, "{lines}");
+    assert!(lines.starts_with("pass  unicode  logits: max_abs "), "{lines}");
+}
+
+#[test]
+fn a_model_with_one_weight_changed_misses_its_goldens() {
+    let scratch = tempfile::tempdir().unwrap();
+    copy_goldens(&scratch.path().join("goldens"));
+    let file = apr_format::AprFile::open(&tiny()).unwrap();
+    let specs = file.entries().iter().map(|entry| apr_format::TensorSpec {
+        name: entry.name.clone(),
+        dtype: entry.dtype,
+        shape: entry.shape.clone(),
+    });
+    let path = scratch.path().join("changed.apr");
+    let mut writer =
+        apr_format::AprWriter::create(&path, file.metadata().clone(), specs.collect(), Overwrite::Refuse)
+            .unwrap();
+    for entry in file.entries() {
+        let mut bytes = file.tensor(&entry.name).unwrap().bytes().to_vec();
+        if entry.name == "model.layers.2.mlp.up_proj.weight" {
+            // The sign of one half-precision value.
+            bytes[1] ^= 0x80;
+        }
+        writer.write_tensor(&entry.name, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+
+    let arguments = ["golden", "verify", "--model", path.to_str().unwrap(), "goldens", "--prompt", "unicode"];
+    let lines = stdout(&probador(scratch.path(), &arguments).code(100));
+    let first = lines.lines().find(|line| line.starts_with("FAIL")).unwrap();
+    assert!(
+        first.contains("model.layers.2.mlp.up_proj: out of tolerance")
+            && first.contains("smallest passing atol"),
+        "{first}"
+    );
+    assert!(first.contains("(position "), "{first}");
+    let pending = scratch.path().join("goldens/unicode/model.layers.2.mlp.up_proj.npy.new");
+    assert!(pending.is_file(), "what the model computed is left beside the golden");
+
+    let mended = ["golden", "verify", "--model", tiny().to_str().unwrap(), "goldens", "--prompt", "unicode"]
+        .map(str::to_owned);
+    let mended: Vec<&str> = mended.iter().map(String::as_str).collect();
+    probador(scratch.path(), &mended).code(0);
+    assert!(!pending.exists(), "and removed once the golden is met");
+}
+
+#[test]
+fn goldens_that_cannot_be_trusted_have_exit_codes_of_their_own() {
+    let scratch = tempfile::tempdir().unwrap();
+    copy_goldens(scratch.path());
+    let tiny = tiny();
+    let verify = |code: i32| {
+        let assert = probador(scratch.path(), &["golden", "verify", "--model", tiny.to_str().unwrap(), "."])
+            .code(code);
+        let output = assert.get_output();
+        String::from_utf8([output.stdout.as_slice(), &output.stderr].concat()).unwrap()
+    };
+    verify(0);
+    fs::write(scratch.path().join("unicode/logits.npy"), "no array").unwrap();
+    assert!(verify(100).contains("logits.npy` has BLAKE3"));
+    fs::remove_file(scratch.path().join("unicode/logits.npy")).unwrap();
+    assert!(verify(100).contains("failed to read `./unicode/logits.npy`"));
+    let manifest = scratch.path().join("manifest.yaml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replacen("dtype: float64", "dtype: float32", 1)).unwrap();
+    assert!(verify(2).contains("the truth is float64"));
+    fs::write(&manifest, text.replacen("schema: 1", "schema: 1\ncolour: red", 1)).unwrap();
+    assert!(verify(2).contains("manifest.yaml:"));
+    assert!(
+        probador(&repository(), &["golden", "verify", "--key", "no.such.key"])
+            .code(4)
+            .get_output()
+            .stdout
+            .is_empty()
+    );
+    probador(&repository(), &["golden", "verify", "--prompt", "no_such_prompt"]).code(3);
+}
+
+#[test]
+fn folders_are_compared_tensor_by_tensor() {
+    let scratch = tempfile::tempdir().unwrap();
+    folder(scratch.path(), "a", &[("logits", &[1.0, 2.0]), ("input_ids", &[1.0])]);
+    folder(scratch.path(), "b", &[("logits", &[1.0, 2.00005]), ("input_ids", &[1.0])]);
+    probador(scratch.path(), &["trace", "diff", "a", "b"]).code(0);
+    let lines =
+        stdout(&probador(scratch.path(), &["trace", "diff", "a", "b", "--tolerance", "1e-6"]).code(100));
+    assert!(lines.starts_with("FAIL  logits: ") && lines.contains("worst at [1]"), "{lines}");
+    probador(scratch.path(), &["trace", "diff", "a", "b", "--tolerance", "0,1e-4"]).code(0);
+    for wrong in ["-1", "nan", "tight"] {
+        probador(scratch.path(), &["trace", "diff", "a", "b", &format!("--tolerance={wrong}")]).code(1);
+    }
+    probador(scratch.path(), &["trace", "diff", "a", "b", "--key", "nothing"]).code(4);
+    probador(scratch.path(), &["trace", "diff", "a", "nowhere"]).code(3);
+}
+
+#[test]
+fn missing_tensors_other_ids_and_nan_are_failures_at_any_tolerance() {
+    let scratch = tempfile::tempdir().unwrap();
+    folder(scratch.path(), "a", &[("logits", &[1.0]), ("input_ids", &[1.0])]);
+    folder(scratch.path(), "fewer", &[("logits", &[1.0])]);
+    folder(scratch.path(), "other", &[("logits", &[1.0]), ("input_ids", &[2.0])]);
+    folder(scratch.path(), "broken", &[("logits", &[f32::NAN]), ("input_ids", &[1.0])]);
+    for (a, b, why) in [
+        ("a", "fewer", "missing in the second"),
+        ("fewer", "a", "missing in the first"),
+        ("a", "other", "input_ids: max_abs 1"),
+        ("a", "broken", "no tolerance would pass"),
+        ("broken", "broken", "no tolerance would pass"),
+    ] {
+        let lines =
+            stdout(&probador(scratch.path(), &["trace", "diff", a, b, "--tolerance", "1e30"]).code(100));
+        assert!(lines.contains(why), "{a} {b}: {lines}");
+    }
+}
+
+#[test]
+fn differences_are_written_to_a_folder_that_was_not_there() {
+    let scratch = tempfile::tempdir().unwrap();
+    folder(scratch.path(), "a", &[("logits", &[1.0, 2.5])]);
+    folder(scratch.path(), "b", &[("logits", &[1.0, 2.0])]);
+    let found =
+        json(&probador(scratch.path(), &["trace", "diff", "a", "b", "-o", "diff", "--json"]).code(100));
+    let written: Value =
+        serde_json::from_slice(&fs::read(scratch.path().join("diff/report.json")).unwrap()).unwrap();
+    assert_eq!(written, found);
+    assert_eq!(found["tensors"][0]["worst"]["index"], serde_json::json!([1]));
+    let difference = probador::golden::npy::read_numbers(&scratch.path().join("diff/logits.npy")).unwrap();
+    assert_eq!(
+        difference.values.iter().map(|value| value.to_bits()).collect::<Vec<_>>(),
+        [0.0_f64, 0.5].map(f64::to_bits)
+    );
+    for target in ["diff", "a"] {
+        probador(scratch.path(), &["trace", "diff", "a", "b", "-o", target]).code(3);
+    }
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3, "nothing else is left");
+}
+
+#[test]
+fn a_models_tensors_are_exported_compared_and_described() {
+    let scratch = tempfile::tempdir().unwrap();
+    let tiny = tiny();
+    let tiny = tiny.to_str().unwrap();
+    let names = stdout(
+        &probador(scratch.path(), &["tensor", "export", tiny, "-o", "w", "--key", "layers.0."]).code(0),
+    );
+    assert_eq!(names.lines().count(), 12, "{names}");
+    probador(scratch.path(), &["tensor", "export", tiny, "-o", "w"]).code(3);
+    probador(scratch.path(), &["tensor", "compare", "w", tiny, "--key", "layers.0."]).code(0);
+    probador(scratch.path(), &["tensor", "compare", "w", tiny]).code(100);
+    probador(scratch.path(), &["tensor", "compare", tiny, tiny]).code(0);
+
+    let path = scratch.path().join("w/model.layers.0.mlp.up_proj.weight.npy");
+    let mut array = probador::golden::npy::parse_f32(&path, &fs::read(&path).unwrap()).unwrap();
+    array.values[7] = f32::NAN;
+    write_f32(&path, &array.shape, &array.values, Overwrite::Allow).unwrap();
+    let lines = stdout(
+        &probador(scratch.path(), &["tensor", "compare", "w", tiny, "--key", "up_proj", "--key", "nothing"])
+            .code(100),
+    );
+    assert!(lines.contains("FAIL  model.layers.0.mlp.up_proj.weight"), "{lines}");
+
+    let found =
+        json(&probador(scratch.path(), &["tensor", "stats", "w", "--key", "up_proj", "--json"]).code(0));
+    let row = &found["tensors"][0];
+    assert_eq!((&row["n_nan"], &row["dtype"]), (&Value::from(1), &Value::from("<f4")));
+    assert!(row["std"].as_f64().unwrap() > 0.0 && row["quantiles"].as_array().unwrap().len() == 7, "{row}");
+    let lines = stdout(&probador(scratch.path(), &["tensor", "stats", tiny]).code(0));
+    assert_eq!(lines.lines().count(), 75, "a heading and 74 tensors");
+    probador(scratch.path(), &["tensor", "stats", tiny, "--key", "nothing"]).code(4);
+    fs::write(scratch.path().join("broken.apr"), "no model").unwrap();
+    probador(scratch.path(), &["tensor", "stats", "broken.apr"]).code(3);
+}
