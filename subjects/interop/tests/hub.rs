@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/hub_desk.rs"]
+mod hub_desk;
 #[path = "support/hub_server.rs"]
 #[allow(
     dead_code,
@@ -14,119 +16,14 @@ mod hub_server;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use apr_interop::hub::{Fetched, Hub, HubError, HubRef, Settings, Token, Tuning};
-use apr_interop::{Progress, Silent};
+use apr_interop::hub::{HubError, Token};
+use hub_desk::{Counting, Desk, GGUF, content, sha256, weights};
 use hub_server::{COMMIT, Reply, Repository, Request, Server, git_hash, served};
-use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
-
-/// A cache, and a hub that fills it.
-struct Desk {
-    cache: TempDir,
-    settings: Settings,
-}
-
-impl Desk {
-    fn new(endpoint: &str) -> Self {
-        let cache = TempDir::new().unwrap();
-        let tuning = Tuning {
-            chunk_bytes: 1000,
-            n_connections: 3,
-            n_retries: 3,
-            first_pause: Duration::from_millis(5),
-            connect_timeout: Duration::from_secs(2),
-            idle_timeout: Duration::from_millis(700),
-        };
-        let settings = Settings {
-            cache: cache.path().to_owned(),
-            endpoint: endpoint.parse().unwrap(),
-            token: None,
-            offline: false,
-            tuning,
-        };
-        Self { cache, settings }
-    }
-
-    fn fetch(&self, reference: &str) -> Result<Fetched, HubError> {
-        self.fetch_with(reference, &Silent)
-    }
-
-    fn fetch_with(&self, reference: &str, progress: &dyn Progress) -> Result<Fetched, HubError> {
-        Hub::new(self.settings.clone()).fetch(&reference.parse::<HubRef>().unwrap(), progress)
-    }
-
-    fn repository(&self) -> PathBuf {
-        self.cache.path().join("models--org--model")
-    }
-
-    fn partial(&self, hash: &str) -> PathBuf {
-        self.repository().join("blobs").join(format!("{hash}.incomplete"))
-    }
-
-    /// Puts the beginning of a download into the cache.
-    fn begin(&self, hash: &str, bytes: &[u8]) {
-        fs::create_dir_all(self.repository().join("blobs")).unwrap();
-        fs::write(self.partial(hash), bytes).unwrap();
-    }
-
-    /// Every file below the cache, without locks, by path.
-    fn files(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut directories = vec![self.repository()];
-        while let Some(directory) = directories.pop() {
-            let Ok(entries) = fs::read_dir(&directory) else { continue };
-            for entry in entries.map(Result::unwrap) {
-                if entry.file_type().unwrap().is_dir() {
-                    directories.push(entry.path());
-                } else {
-                    let path = entry.path().strip_prefix(self.repository()).unwrap().display().to_string();
-                    found.push(path);
-                }
-            }
-        }
-        found.sort();
-        found
-    }
-}
-
-/// Bytes that differ everywhere.
-fn content(n: usize) -> Vec<u8> {
-    (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
-}
-
-fn weights() -> Repository {
-    Repository::default().with_large("model.gguf", content(10_500))
-}
-
-const GGUF: &str = "hf://org/model/model.gguf";
-
-/// Counts what it is told, and asks to stop after so many bytes.
-#[derive(Default)]
-struct Counting {
-    n_bytes: AtomicU64,
-    stop_after: Option<u64>,
-}
-
-impl Progress for Counting {
-    fn start(&self, _what: &str, _total_bytes: Option<u64>) {}
-
-    fn advance(&self, n_bytes: u64) {
-        self.n_bytes.fetch_add(n_bytes, Ordering::SeqCst);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.stop_after.is_some_and(|stop| self.n_bytes.load(Ordering::SeqCst) > stop)
-    }
-}
 
 #[test]
 fn a_model_lands_in_the_standard_layout_and_is_not_downloaded_twice() {
