@@ -90,6 +90,17 @@ impl Session {
         Ok(self.tokenizer.encode_segments(&segments))
     }
 
+    /// Most tokens of the next reply, when the prompt leaves `room` for so many. Where nothing is left, one is asked for,
+    /// so that the prompt is refused and not answered with nothing.
+    fn max_tokens(&self, room: usize) -> usize {
+        match self.max_tokens {
+            // What does not fit from the start never will.
+            Some(max_tokens) if self.messages.len() == 1 => max_tokens,
+            // Later, what the conversation took is gone.
+            max_tokens => max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(room).max(1),
+        }
+    }
+
     fn reply(
         &mut self,
         inspection: Option<&Inspection>,
@@ -113,8 +124,7 @@ impl Session {
                 seed: self.sampling.seed.wrapping_add(self.messages.len() as u64 / 2),
                 ..self.sampling.clone()
             },
-            // A prompt that leaves no room at all is refused, not answered with nothing.
-            max_tokens: Some(self.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS.min(room).max(1))),
+            max_tokens: Some(self.max_tokens(room)),
             stop: Vec::new(),
             end_of_text: self.end_of_text.clone(),
         };
@@ -172,10 +182,15 @@ impl Session {
         }
         printer.flush()?;
         if generation.finish == FinishReason::Length {
-            printer.talk(format_args!(
-                "(cut after {} tokens; --max-tokens sets the limit)",
-                generation.ids.len()
-            ));
+            let n = generation.ids.len();
+            if n < self.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS) {
+                let context = self.model.context_length();
+                printer.talk(format_args!(
+                    "(cut after {n} tokens: the context of {context} is full; /reset forgets the conversation)"
+                ));
+            } else {
+                printer.talk(format_args!("(cut after {n} tokens; --max-tokens sets the limit)"));
+            }
         }
         Ok(generation)
     }

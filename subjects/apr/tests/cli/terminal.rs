@@ -177,6 +177,9 @@ fn ctrl_c_stops_the_reply_and_not_the_program() {
     // At the prompt it stops nothing, and says how to leave.
     session.send_control('c').unwrap();
     session.exp_string("(Ctrl-D or /quit leaves)").unwrap();
+    // However long the reply was, there is room for another.
+    session.send_line("/reset").unwrap();
+    session.exp_string("forgotten").unwrap();
     session.send_line("Once more").unwrap();
     session.exp_string("Assistant: ").unwrap();
     session.send_control('c').unwrap();
@@ -196,6 +199,22 @@ fn ctrl_c_stops_the_reply_and_not_the_program() {
         .map(|message| message["role"].as_str().unwrap())
         .collect();
     assert!(roles.chunks(2).all(|turn| turn == ["user", "assistant"]), "{roles:?}");
+}
+
+#[test]
+fn full_context_cuts_a_reply_then_refuses_and_reset_makes_room() {
+    let place = Place::endless();
+    let mut session = chat(&place, &["--context", "300", "--max-tokens", "100", "--temperature", "0"]);
+    session.send_line("Hello").unwrap();
+    session.exp_string("(cut after 100 tokens; --max-tokens sets the limit)").unwrap();
+    session.send_line("Again").unwrap();
+    session.exp_string("tokens: the context of 300 is full; /reset").unwrap();
+    session.send_line("And again").unwrap();
+    session.exp_string("error: failed to generate a reply: the sequence needs").unwrap();
+    session.send_line("/reset").unwrap();
+    session.exp_string("forgotten").unwrap();
+    session.send_line("Hello").unwrap();
+    session.exp_string("(cut after 100 tokens; --max-tokens sets the limit)").unwrap();
 }
 
 #[test]
