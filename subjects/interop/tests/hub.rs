@@ -375,6 +375,27 @@ fn a_range_that_cannot_be_satisfied_starts_over() {
 }
 
 #[test]
+fn mirrors_that_know_less_of_the_protocol_do() {
+    for name in ["model.gguf", "empty.gguf"] {
+        let bytes = if name == "model.gguf" { content(10_500) } else { Vec::new() };
+        let repository = Repository::default().with(name, bytes.clone());
+        let server = Server::start(move |request| {
+            let mut request = request.clone();
+            match request.target.as_str() {
+                _ if request.method == "HEAD" => return Reply::new(405, ""),
+                "/api/models/org/model" => request.target.push_str("/revision/main"),
+                target if target.starts_with("/api/") => return Reply::new(404, "what?"),
+                _ => {}
+            }
+            repository.answer(&request)
+        });
+        let desk = Desk::new(&server.url());
+        let fetched = desk.fetch(&format!("hf://org/model/{name}")).unwrap();
+        assert_eq!(fs::read(fetched.path).unwrap(), bytes);
+    }
+}
+
+#[test]
 fn refusals_say_what_to_do() {
     for (status, code, expected) in [
         (401, "RepoNotFound", "hint: set HF_TOKEN"),

@@ -114,15 +114,25 @@ impl Downloader<'_> {
 
     fn metadata(&self, url: &Url) -> Result<Metadata, HubError> {
         self.retrying(|| {
-            let answer = self.client.send(url, Ask::Metadata)?;
-            if !answer.is(StatusCode::OK) && !answer.is_redirect() {
-                return Err(refusal(self.reference, &answer));
+            let mut answer = self.client.send(url, Ask::Metadata)?;
+            // Mirrors may not know HEAD; one byte tells as much.
+            if matches!(answer.status(), 405 | 501) {
+                answer = self.client.send(url, Ask::Range { first: 0, last: 0, etag: None })?;
             }
             let is_redirect = answer.is_redirect();
+            if !is_redirect && !matches!(answer.status(), 200 | 206 | 416) {
+                return Err(refusal(self.reference, &answer));
+            }
             let etag = answer.header("x-linked-etag").or_else(|| answer.header("etag"));
             let hash = etag.and_then(BlobHash::from_etag);
-            let size = answer.header("x-linked-size").and_then(|size| size.trim().parse().ok());
-            let size = size.or_else(|| answer.length().filter(|_| !is_redirect));
+            let number = |text: &str| text.trim().parse().ok();
+            let size = answer.header("x-linked-size").and_then(number).or_else(|| match answer.status() {
+                200 => answer.length(),
+                206 | 416 => {
+                    answer.header("content-range").and_then(|range| number(range.rsplit_once('/')?.1))
+                }
+                _ => None,
+            });
             match (hash, size) {
                 (Some(hash), Some(size)) => {
                     let etag = answer.strong_etag().filter(|_| !is_redirect).map(str::to_owned);

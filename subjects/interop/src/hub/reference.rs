@@ -17,7 +17,7 @@ pub struct HubRef {
 /// The scheme of these addresses.
 const SCHEME: &str = "hf://";
 /// What a reference without a revision means.
-const DEFAULT_REVISION: &str = "main";
+pub(super) const DEFAULT_REVISION: &str = "main";
 
 impl HubRef {
     /// Whether `text` is meant to be a reference, right or wrong.

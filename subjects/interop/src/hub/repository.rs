@@ -10,7 +10,7 @@ use ureq::http::StatusCode;
 
 use super::cache::is_commit;
 use super::http::{Answer, Ask, Client};
-use super::reference::is_inside;
+use super::reference::{DEFAULT_REVISION, is_inside};
 use super::{HubError, HubRef};
 
 /// Bytes of a listing.
@@ -76,8 +76,16 @@ impl Listing {
         let repository = reference.repository();
         let mut segments = vec!["api", "models"];
         segments.extend(repository.split('/'));
+        let newest = client.url(&segments);
         segments.extend(["revision", reference.revision()]);
-        let answer = client.send(&client.url(&segments), Ask::All)?;
+        let mut answer = client.send(&client.url(&segments), Ask::All)?;
+        // Mirrors may know the newest version only, by the repository's own address.
+        if answer.is(StatusCode::NOT_FOUND)
+            && answer.header("x-error-code").is_none()
+            && reference.revision() == DEFAULT_REVISION
+        {
+            answer = client.send(&newest, Ask::All)?;
+        }
         if !answer.is(StatusCode::OK) {
             return Err(refusal(reference, &answer));
         }

@@ -238,7 +238,8 @@ pub fn served(request: &Request, content: &[u8], etag: &str) -> Reply {
     let is_current = request.header("if-range").is_none_or(|wanted| wanted == etag);
     match request.range().filter(|_| is_current) {
         Some((first, _)) if first >= content.len() => {
-            Reply::new(416, "").with("Content-Range", format!("bytes */{}", content.len()))
+            let range = format!("bytes */{}", content.len());
+            Reply::new(416, "").with("Content-Range", range).with("ETag", etag)
         }
         Some((first, last)) => {
             let last = last.min(content.len() - 1);
