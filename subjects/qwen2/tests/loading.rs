@@ -68,7 +68,7 @@ fn impossible_configurations_are_refused() {
     assert_refused(|metadata, _| metadata.config.num_layers = (1 << 24) + 1, "num_layers is 16777217");
     assert_refused(|metadata, _| metadata.config.head_dim = 33, "head_dim is 33");
     assert_refused(|metadata, _| metadata.config.rms_norm_eps = 0.0, "rms_norm_eps is 0");
-    assert_refused(|metadata, _| metadata.config.rope_theta = -1.0, "rope_theta is -1");
+    assert_refused(|metadata, _| metadata.config.rope_theta = 1.0, "rope_theta is 1, it must be above 1");
     assert_refused(|metadata, _| metadata.config.rope_type = 0, "rope_type is 0");
 }
 
