@@ -1,5 +1,5 @@
 # One-line targets; every CI job is one of them. `make probador` sets up and runs the main job on the embedded model.
-.PHONY: probador probador-golden probador-report test lint fmt model gate bench deny
+.PHONY: probador probador-golden probador-report test lint fmt model gate bench deny fuzz
 
 probador: ## verify the embedded model against the whole checklist
 	cargo build --release --package apr-cli --package probador --quiet && cargo probador full
@@ -30,3 +30,6 @@ gate: ## decide on a release: the whole checklist on the release model
 
 bench: ## time the kernels
 	cargo bench --package apr-tensor
+
+fuzz: ## fuzz the parsers of hostile files, a minute each (SECONDS=60)
+	bash scripts/fuzz.sh $(or $(SECONDS),60)

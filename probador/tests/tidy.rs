@@ -271,9 +271,10 @@ fn pages_name_files_and_commands_that_exist() {
         let span = span.trim_end_matches('/');
         // What git keeps, not what happens to lie about. A page speaks of a crate's files from inside the crate too.
         GENERATED.iter().any(|folder| span == *folder || span.starts_with(&format!("{folder}/")))
-            || files().iter().map(|name| format!("/{name}")).any(|name| {
-                name.ends_with(&format!("/{span}")) || name.contains(&format!("/{span}/"))
-            })
+            || files()
+                .iter()
+                .map(|name| format!("/{name}"))
+                .any(|name| name.ends_with(&format!("/{span}")) || name.contains(&format!("/{span}/")))
     };
     let mut faults = Vec::new();
     for page_name in PAGES {

@@ -26,7 +26,7 @@ pub struct Config {
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
     /// Epsilon of every RMSNorm.
-    pub rms_norm_eps: f32,
+    pub rms_norm_eps: f64,
     /// Whether query, key and value have a bias.
     pub attention_bias: bool,
     /// Whether the head is the embedding.
@@ -62,7 +62,7 @@ impl Config {
             head_dim: stored.head_dim,
             max_position_embeddings: stored.max_position_embeddings,
             rope_theta: stored.rope_theta,
-            rms_norm_eps: stored.rms_norm_eps as f32,
+            rms_norm_eps: stored.rms_norm_eps,
             attention_bias: stored.attention_bias,
             tie_word_embeddings: stored.tie_word_embeddings,
         };

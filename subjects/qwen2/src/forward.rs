@@ -21,17 +21,21 @@ pub(crate) struct Pass<'a, 'p> {
 #[derive(Default)]
 pub(crate) struct Activations {
     /// The residual stream, `[n, hidden_size]`.
-    pub(crate) hidden: Buffer,
+    pub(crate) hidden: Buffer<f64>,
     /// A norm's output, `[n, hidden_size]`.
-    pub(crate) normed: Buffer,
+    pub(crate) normed: Buffer<f64>,
+    /// The same rounded to f32, for the products that are summed in f32.
+    pub(crate) normed_narrow: Buffer,
     /// A block's output before it joins the residual stream, `[n, hidden_size]`.
     pub(crate) block: Buffer,
     /// `[n, num_heads * head_dim]`.
-    pub(crate) queries: Buffer,
+    pub(crate) queries: Buffer<f64>,
+    /// Without their bias, `[n, num_kv_heads * head_dim]`.
+    pub(crate) keys: Buffer<f64>,
     /// `[n, num_kv_heads * head_dim]`.
-    pub(crate) keys: Buffer,
-    /// `[n, num_kv_heads * head_dim]`.
-    pub(crate) values: Buffer,
+    pub(crate) values: Buffer<f64>,
+    /// What a key's angles are multiplied by to give the key bias's share of a score, `[n, num_heads * head_dim]`.
+    pub(crate) bias_weights: Buffer<f64>,
     /// Attention's output, `[n, num_heads * head_dim]`.
     pub(crate) attended: Buffer,
     /// `[n, intermediate_size]`.
@@ -43,12 +47,16 @@ pub(crate) struct Activations {
 impl Activations {
     /// Makes room for `n` positions.
     pub(crate) fn resize(&mut self, config: &Config, n: usize) {
-        for buffer in [&mut self.hidden, &mut self.normed, &mut self.block] {
+        for buffer in [&mut self.hidden, &mut self.normed] {
             buffer.resize(n * config.hidden_size);
         }
-        for buffer in [&mut self.queries, &mut self.attended] {
+        for buffer in [&mut self.normed_narrow, &mut self.block] {
+            buffer.resize(n * config.hidden_size);
+        }
+        for buffer in [&mut self.queries, &mut self.bias_weights] {
             buffer.resize(n * config.query_width());
         }
+        self.attended.resize(n * config.query_width());
         for buffer in [&mut self.keys, &mut self.values] {
             buffer.resize(n * config.kv_width());
         }
@@ -65,7 +73,7 @@ impl Pass<'_, '_> {
     }
 
     /// RMSNorm with the model's epsilon.
-    pub(crate) fn norm(&self, x: &[f32], gain: &[f32], y: &mut [f32]) {
+    pub(crate) fn norm(&self, x: &[f64], gain: &[f32], y: &mut [f64]) {
         self.compute.rms_norm(x, gain, self.config.rms_norm_eps, y);
     }
 
@@ -77,6 +85,20 @@ impl Pass<'_, '_> {
     /// Shows the probe a tensor of `layer`, `[n, width]`.
     pub(crate) fn show(&mut self, layer: usize, site: Site, values: &[f32]) {
         self.show_key(TensorKey::Layer(layer, site), values);
+    }
+
+    /// Shows the probe a tensor of `layer` in f64, `[n, width]`; it sees it rounded to f32.
+    pub(crate) fn show_wide(&mut self, layer: usize, site: Site, values: &[f64]) {
+        self.show_key_wide(TensorKey::Layer(layer, site), values);
+    }
+
+    /// Shows the probe a tensor in f64, `[n, width]`; it sees it rounded to f32.
+    pub(crate) fn show_key_wide(&mut self, key: TensorKey, values: &[f64]) {
+        if self.probe.as_ref().is_some_and(|probe| probe.wants(key)) {
+            let mut narrow = vec![0.0; values.len()];
+            self.compute.narrow(values, &mut narrow);
+            self.show_key(key, &narrow);
+        }
     }
 
     /// Shows the probe a tensor, `[n, width]`.

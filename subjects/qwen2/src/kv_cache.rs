@@ -1,4 +1,5 @@
-//! Keys and values of the positions seen so far, in f32, preallocated for the whole context.
+//! Keys, rotated and without their bias, and values of the positions seen so far, in f32, preallocated for the whole
+//! context.
 
 use apr_tensor::{Buffer, HeadCache};
 
@@ -52,14 +53,16 @@ impl KvCache {
 
 impl LayerCache {
     /// Writes rotated keys and values, `[n, num_kv_heads * head_dim]` each, at positions `start..start + n`.
-    pub(crate) fn append(&mut self, start: usize, keys: &[f32], values: &[f32]) {
+    pub(crate) fn append(&mut self, start: usize, keys: &[f64], values: &[f64]) {
         let (head_dim, head_stride) = (self.head_dim, self.head_stride);
         let n_heads = self.keys.len() / head_stride;
-        let scatter = |source: &[f32], target: &mut [f32]| {
+        let scatter = |source: &[f64], target: &mut [f32]| {
             for (row, heads) in source.chunks_exact(n_heads * head_dim).enumerate() {
-                for (head, values) in heads.chunks_exact(head_dim).enumerate() {
-                    target[head * head_stride + (start + row) * head_dim..][..head_dim]
-                        .copy_from_slice(values);
+                for (head, source) in heads.chunks_exact(head_dim).enumerate() {
+                    let target = &mut target[head * head_stride + (start + row) * head_dim..][..head_dim];
+                    for (target, source) in target.iter_mut().zip(source) {
+                        *target = *source as f32;
+                    }
                 }
             }
         };

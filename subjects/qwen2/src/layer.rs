@@ -17,13 +17,13 @@ pub(crate) fn layer(
     activations: &mut Activations,
 ) {
     pass.norm(&activations.hidden, &weights.input_layernorm, &mut activations.normed);
-    pass.show(layer, Site::InputLayernorm, &activations.normed);
+    pass.show_wide(layer, Site::InputLayernorm, &activations.normed);
     attention(pass, layer, weights, cache, activations);
     pass.compute.add(&mut activations.hidden, &activations.block);
 
     pass.norm(&activations.hidden, &weights.post_attention_layernorm, &mut activations.normed);
-    pass.show(layer, Site::PostAttentionLayernorm, &activations.normed);
+    pass.show_wide(layer, Site::PostAttentionLayernorm, &activations.normed);
     mlp(pass, layer, weights, activations);
     pass.compute.add(&mut activations.hidden, &activations.block);
-    pass.show(layer, Site::Output, &activations.hidden);
+    pass.show_wide(layer, Site::Output, &activations.hidden);
 }

@@ -12,9 +12,10 @@ pub(crate) fn mlp(
     weights: &LayerWeights,
     activations: &mut Activations,
 ) {
-    let Activations { normed, block, gate, up, .. } = activations;
-    pass.linear(&weights.gate_proj, normed, gate); // [n, intermediate_size]
-    pass.linear(&weights.up_proj, normed, up); // [n, intermediate_size]
+    let Activations { normed, normed_narrow, block, gate, up, .. } = activations;
+    pass.compute.narrow(normed, normed_narrow);
+    pass.linear(&weights.gate_proj, normed_narrow, gate); // [n, intermediate_size]
+    pass.linear(&weights.up_proj, normed_narrow, up); // [n, intermediate_size]
     pass.show(layer, Site::GateProj, gate);
     pass.show(layer, Site::UpProj, up);
     pass.compute.silu_mul(gate, up);

@@ -101,10 +101,14 @@ impl Qwen2 {
         let mut pass = Pass { compute, config, rotary, start: self.cache.len(), n, probe };
         let activations = &mut self.activations;
         activations.resize(config, n);
-        for (row, id) in activations.hidden.chunks_exact_mut(hidden_size).zip(ids) {
+        let embedded = &mut activations.block;
+        for (row, id) in embedded.chunks_exact_mut(hidden_size).zip(ids) {
             weights.embed_tokens.row_to_f32(id.index(), row);
         }
-        pass.show_key(TensorKey::Embedding, &activations.hidden);
+        pass.show_key(TensorKey::Embedding, embedded);
+        for (hidden, embedded) in activations.hidden.iter_mut().zip(embedded.iter()) {
+            *hidden = f64::from(*embedded);
+        }
         for (index, weights) in weights.layers.iter().enumerate() {
             layer(&mut pass, index, weights, self.cache.layer_mut(index), activations);
         }
@@ -117,14 +121,16 @@ impl Qwen2 {
         let sees_norm = pass.probe.as_ref().is_some_and(|probe| probe.wants(TensorKey::Norm));
         let normed_from = if sees_norm { 0 } else { first };
         let range = normed_from * hidden_size..n * hidden_size;
-        pass.norm(&activations.hidden[range.clone()], &weights.norm, &mut activations.normed[range]);
+        let Activations { hidden, normed, normed_narrow, .. } = activations;
+        pass.norm(&hidden[range.clone()], &weights.norm, &mut normed[range.clone()]);
+        compute.narrow(&normed[range.clone()], &mut normed_narrow[range]);
         if sees_norm {
-            pass.show_key(TensorKey::Norm, &activations.normed);
+            pass.show_key(TensorKey::Norm, normed_narrow);
         }
         let n_before = logits.len();
         logits.resize(n_before + (n - first) * config.vocab_size, 0.0);
         let new = &mut logits[n_before..];
-        compute.matmul(&activations.normed[first * hidden_size..], &weights.lm_head, None, new); // [rows, vocab_size]
+        compute.matmul(&normed_narrow[first * hidden_size..], &weights.lm_head, None, new); // [rows, vocab_size]
         pass.n = n - first;
         pass.show_key(TensorKey::Logits, new);
     }

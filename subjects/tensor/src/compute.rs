@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::thread;
 
 use crate::buffer::Buffer;
-use crate::kernels::{AttentionPart, Bf16Bits, F16Bits, KernelTable, MatmulPart, OnScores, available};
+use crate::kernels::{
+    self, AttentionPart, Bf16Bits, F16Bits, KernelTable, MatmulPart, MatmulTable, OnScores, available,
+};
 use crate::team::Team;
 use crate::{DType, Tensor};
 
@@ -24,6 +26,15 @@ pub struct HeadCache<'a> {
     pub keys: &'a [f32],
     /// Values.
     pub values: &'a [f32],
+}
+
+/// A summand `u . t[p]` of the score of a query with the key at position `p`, for what depends on the position alone.
+#[derive(Clone, Copy)]
+pub struct PositionTerm<'a> {
+    /// `u`, `[n_queries, n_heads * head_dim]`.
+    pub queries: &'a [f64],
+    /// `t`, `[n_positions, head_dim]`.
+    pub positions: &'a [f64],
 }
 
 /// The dimensions of an attention call.
@@ -45,35 +56,35 @@ pub struct AttentionShape {
 const QUERIES_A_PART: usize = 8;
 
 thread_local! {
-    /// Attention scores of this thread.
-    static SCORES: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
+    /// Attention scores and weights of this thread.
+    static SCORES: RefCell<(Buffer<f64>, Buffer)> = const { RefCell::new((Buffer::new(), Buffer::new())) };
 }
 
 /// A pointer that parts running on several threads write disjoint places through.
-struct SharedMut(*mut f32);
+struct SharedMut<T>(*mut T);
 // SAFETY: each part writes only its own elements; `Compute`'s methods say which.
-unsafe impl Sync for SharedMut {}
+unsafe impl<T> Sync for SharedMut<T> {}
 
-impl SharedMut {
-    fn get(&self) -> *mut f32 {
+impl<T> SharedMut<T> {
+    fn get(&self) -> *mut T {
         self.0
     }
 }
 
 /// The operands of a matrix product, whose columns parts on several threads share out.
-struct Product {
+struct Product<S> {
     m: usize,
     k: usize,
     n: usize,
-    x: *const f32,
+    x: *const S,
     bias: *const f32,
-    y: *mut f32,
+    y: *mut S,
 }
 // SAFETY: `x` and `bias` are only read; each part writes its own columns of `y`.
-unsafe impl Sync for Product {}
+unsafe impl<S> Sync for Product<S> {}
 
-impl Product {
-    fn part<E: bytemuck::Pod>(&self, w: &Tensor, columns: Range<usize>) -> MatmulPart<E> {
+impl<S> Product<S> {
+    fn part<E: bytemuck::Pod>(&self, w: &Tensor, columns: Range<usize>) -> MatmulPart<E, S> {
         MatmulPart {
             m: self.m,
             k: self.k,
@@ -117,11 +128,23 @@ impl Compute {
         self.team.n_threads()
     }
 
-    /// `y[M, N] = x[M, K] * w[N, K]^T (+ bias[N])`.
+    /// `y[M, N] = x[M, K] * w[N, K]^T (+ bias[N])`, summed in f32.
     ///
     /// # Panics
     /// When the lengths do not fit `w`'s shape.
     pub fn matmul(&self, x: &[f32], w: &Tensor, bias: Option<&[f32]>, y: &mut [f32]) {
+        self.product(&self.kernels.matmul, x, w, bias, y);
+    }
+
+    /// Like [`Compute::matmul`], summed in f64: half as fast where it is not memory that limits.
+    ///
+    /// # Panics
+    /// When the lengths do not fit `w`'s shape.
+    pub fn matmul_wide(&self, x: &[f64], w: &Tensor, bias: Option<&[f32]>, y: &mut [f64]) {
+        self.product(&self.kernels.matmul_wide, x, w, bias, y);
+    }
+
+    fn product<S>(&self, table: &MatmulTable<S>, x: &[S], w: &Tensor, bias: Option<&[f32]>, y: &mut [S]) {
         let [n, k] = *w.shape() else {
             panic!("matmul needs a matrix, the weights have shape {:?}", w.shape())
         };
@@ -150,9 +173,9 @@ impl Compute {
             // offered; `Tensor` guarantees `[n, k]` elements at their alignment.
             unsafe {
                 match w.dtype() {
-                    DType::F32 => (self.kernels.matmul_f32)(&product.part(w, columns)),
-                    DType::F16 => (self.kernels.matmul_f16)(&product.part::<F16Bits>(w, columns)),
-                    DType::Bf16 => (self.kernels.matmul_bf16)(&product.part::<Bf16Bits>(w, columns)),
+                    DType::F32 => (table.f32)(&product.part(w, columns)),
+                    DType::F16 => (table.f16)(&product.part::<F16Bits>(w, columns)),
+                    DType::Bf16 => (table.bf16)(&product.part::<Bf16Bits>(w, columns)),
                 }
             }
         });
@@ -162,7 +185,7 @@ impl Compute {
     ///
     /// # Panics
     /// When `x` and `y` are not rows of `gain`'s length.
-    pub fn rms_norm(&self, x: &[f32], gain: &[f32], epsilon: f32, y: &mut [f32]) {
+    pub fn rms_norm(&self, x: &[f64], gain: &[f32], epsilon: f64, y: &mut [f64]) {
         let k = gain.len();
         assert!(x.len() == y.len() && x.len().is_multiple_of(k), "rows of {k}");
         self.for_rows(y, k, &|row, y| {
@@ -171,22 +194,21 @@ impl Compute {
         });
     }
 
-    /// Rotates every head of each row of `x[M, n_heads * head_dim]`; row `m` by `cos[m]` and `sin[m]`, each
-    /// `[M, head_dim / 2]`.
+    /// Rotates every head of each row of `x[M, n_heads * head_dim]`, row `m` by the angles whose cosines are in the first
+    /// half of `angles[m]` and whose sines are in the second; `angles` is `[M, head_dim]`.
     ///
     /// # Panics
     /// When the lengths do not fit.
-    pub fn rotate_halves(&self, x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32]) {
-        let half = head_dim / 2;
-        assert!(head_dim.is_multiple_of(2) && cos.len() == sin.len() && cos.len().is_multiple_of(half));
-        let n_rows = cos.len() / half;
+    pub fn rotate_halves(&self, x: &mut [f64], head_dim: usize, angles: &[f64]) {
+        assert!(head_dim.is_multiple_of(2) && angles.len().is_multiple_of(head_dim));
+        let n_rows = angles.len() / head_dim;
         assert!(
             n_rows > 0 && x.len().is_multiple_of(n_rows * head_dim),
             "{n_rows} rows of heads of {head_dim}"
         );
         let width = x.len() / n_rows;
         self.for_rows(x, width, &|row, x| {
-            let (cos, sin) = (&cos[row * half..][..half], &sin[row * half..][..half]);
+            let (cos, sin) = angles[row * head_dim..][..head_dim].split_at(head_dim / 2);
             for head in x.chunks_exact_mut(head_dim) {
                 // SAFETY: the table is one `available` offered; `cos` and `sin` are half a head.
                 unsafe { (self.kernels.rotate_halves)(head, cos, sin) };
@@ -211,7 +233,7 @@ impl Compute {
     ///
     /// # Panics
     /// When the lengths differ.
-    pub fn add(&self, sum: &mut [f32], addend: &[f32]) {
+    pub fn add(&self, sum: &mut [f64], addend: &[f32]) {
         const CHUNK: usize = 4096;
         assert_eq!(sum.len(), addend.len());
         self.for_rows(sum, CHUNK, &|chunk, sum| {
@@ -220,17 +242,33 @@ impl Compute {
         });
     }
 
+    /// Rounds each element to f32.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn narrow(&self, x: &[f64], y: &mut [f32]) {
+        const CHUNK: usize = 4096;
+        assert_eq!(x.len(), y.len());
+        self.for_rows(y, CHUNK, &|chunk, y| {
+            for (y, x) in y.iter_mut().zip(&x[chunk * CHUNK..]) {
+                *y = *x as f32;
+            }
+        });
+    }
+
     /// Causal attention: `queries` and `out` are `[n_queries, n_heads * head_dim]`, `caches` one for each key/value
-    /// head, holding at least `start + n_queries` positions. With `scores`, `[n_heads, n_pairs]` for the pairs of each
-    /// query with the keys up to itself, what goes into the softmax is written there.
+    /// head, holding at least `start + n_queries` positions; the term, where there is one, joins each score before it
+    /// is scaled. With `scores`, `[n_heads, n_pairs]` for the pairs of each query with the keys up to itself, what goes
+    /// into the softmax is written there.
     ///
     /// # Panics
     /// When the lengths do not fit the shape.
     pub fn attention(
         &self,
         shape: AttentionShape,
-        queries: &[f32],
+        queries: &[f64],
         caches: &[HeadCache<'_>],
+        position_term: Option<PositionTerm<'_>>,
         out: &mut [f32],
         scores: Option<&mut [f32]>,
     ) {
@@ -246,6 +284,12 @@ impl Compute {
                     .all(|cache| cache.keys.len().min(cache.values.len()) >= n_positions * head_dim),
             "caches of {n_positions} positions"
         );
+        assert!(
+            position_term.is_none_or(|term| {
+                term.queries.len() == queries.len() && term.positions.len() >= n_positions * head_dim
+            }),
+            "position term"
+        );
         let group = n_heads / n_kv_heads;
         let pairs_before = |query: usize| query * start + query * (query + 1) / 2;
         let n_pairs = pairs_before(n_queries);
@@ -260,17 +304,18 @@ impl Compute {
             let first = run * QUERIES_A_PART;
             let n_part = QUERIES_A_PART.min(n_queries - first);
             let offset = first * row_stride + kv_head * group * head_dim;
-            let on_scores = |query: usize, head: usize, row: &[f32]| {
+            let on_scores = |query: usize, head: usize, row: &[f64]| {
                 if let Some(scores) = &scores {
                     let target = (kv_head * group + head) * n_pairs + pairs_before(first + query);
-                    // SAFETY: the row of this head and query; no other part writes it.
-                    unsafe {
-                        std::ptr::copy_nonoverlapping(row.as_ptr(), scores.get().add(target), row.len());
-                    };
+                    for (key, &score) in row.iter().enumerate() {
+                        // SAFETY: the row of this head and query; no other part writes it.
+                        unsafe { scores.get().add(target + key).write(score as f32) };
+                    }
                 }
             };
-            SCORES.with_borrow_mut(|scratch| {
-                scratch.resize(group.min(4) * n_positions);
+            SCORES.with_borrow_mut(|(row_scores, row_weights)| {
+                row_scores.resize(group.min(4) * n_positions);
+                row_weights.resize(group.min(4) * n_positions);
                 // SAFETY: lengths were checked above; each part writes the heads and queries of its own.
                 unsafe {
                     (self.kernels.attention)(&mut AttentionPart {
@@ -279,12 +324,17 @@ impl Compute {
                         row_stride,
                         keys: caches[kv_head].keys.as_ptr(),
                         values: caches[kv_head].values.as_ptr(),
+                        position_term: position_term.map(|term| kernels::PositionTerm {
+                            queries: term.queries.as_ptr().add(offset),
+                            positions: term.positions.as_ptr(),
+                        }),
                         n_heads: group,
                         head_dim,
                         start: start + first,
                         n_queries: n_part,
-                        scale: 1.0 / (head_dim as f32).sqrt(),
-                        scratch: &mut scratch[..],
+                        scale: 1.0 / (head_dim as f64).sqrt(),
+                        scores: row_scores,
+                        weights: row_weights,
                         on_scores: scores.is_some().then_some(&on_scores as &OnScores<'_>),
                     });
                 }
@@ -294,7 +344,7 @@ impl Compute {
 
     /// Runs `work(row, values)` for each row of `width` values (the last may be shorter), over the team when there is
     /// enough to do.
-    fn for_rows(&self, values: &mut [f32], width: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+    fn for_rows<T>(&self, values: &mut [T], width: usize, work: &(dyn Fn(usize, &mut [T]) + Sync)) {
         // Waking the team costs more than a few thousand elements do.
         const WORTH_SHARING: usize = 16_384;
         if values.len() < WORTH_SHARING {

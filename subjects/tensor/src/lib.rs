@@ -11,7 +11,7 @@ mod team;
 mod tensor;
 
 pub use buffer::Buffer;
-pub use compute::{AttentionShape, Compute, HeadCache};
+pub use compute::{AttentionShape, Compute, HeadCache, PositionTerm};
 pub use dtype::DType;
 pub use team::{MAX_THREADS, Team};
 pub use tensor::{Tensor, TensorError};

@@ -1,13 +1,13 @@
-//! Norms, rotations and activations over rows of f32.
+//! Norms, rotations and sums over rows of f64, activations over rows of f32.
 
-use super::lanes::{Element, Lanes, WIDTH};
+use super::lanes::{Element, Lanes, Lanes32, WIDTH};
 
 /// `y = x / sqrt(mean(x^2) + epsilon) * gain` (Zhang & Sennrich 2019, eq. 4, with the customary epsilon).
 ///
 /// # Safety
 /// The instruction set of `L` is present; `x`, `gain` and `y` have one length.
 #[inline(always)]
-pub(crate) unsafe fn rms_norm<L: Lanes>(x: &[f32], gain: &[f32], epsilon: f32, y: &mut [f32]) {
+pub(crate) unsafe fn rms_norm<L: Lanes<Scalar = f64>>(x: &[f64], gain: &[f32], epsilon: f64, y: &mut [f64]) {
     // SAFETY: `map` hands out pointers to sixteen elements, or to that many after padding.
     unsafe {
         let n = x.len();
@@ -18,14 +18,13 @@ pub(crate) unsafe fn rms_norm<L: Lanes>(x: &[f32], gain: &[f32], epsilon: f32, y
             sums = lanes.mul_add(lanes, sums);
             i += WIDTH;
         }
-        let tail = f32::load_partial::<L>(x.as_ptr().add(i), n - i);
+        let tail: L = f64::load_partial(x.as_ptr().add(i), n - i);
         sums = tail.mul_add(tail, sums);
-        let mean = sums.sum() / n as f32;
+        let mean = sums.sum() / n as f64;
         let scale = L::splat(1.0 / (mean + epsilon).sqrt());
         map::<L>(n, y.as_mut_ptr(), |i, n| {
-            let x = f32::load_partial_or_whole::<L>(x.as_ptr().add(i), n);
-            let gain = f32::load_partial_or_whole::<L>(gain.as_ptr().add(i), n);
-            x.mul(scale).mul(gain)
+            let x: L = f64::load_partial_or_whole(x.as_ptr().add(i), n);
+            x.mul(scale).mul(f32::load_partial_or_whole(gain.as_ptr().add(i), n))
         });
     }
 }
@@ -36,7 +35,7 @@ pub(crate) unsafe fn rms_norm<L: Lanes>(x: &[f32], gain: &[f32], epsilon: f32, y
 /// # Safety
 /// The instruction set of `L` is present; `cos` and `sin` are half as long as `head`.
 #[inline(always)]
-pub(crate) unsafe fn rotate_halves<L: Lanes>(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+pub(crate) unsafe fn rotate_halves<L: Lanes<Scalar = f64>>(head: &mut [f64], cos: &[f64], sin: &[f64]) {
     let half = cos.len();
     let (low, high) = head.split_at_mut(half);
     let mut i = 0;
@@ -44,10 +43,10 @@ pub(crate) unsafe fn rotate_halves<L: Lanes>(head: &mut [f32], cos: &[f32], sin:
         let n = WIDTH.min(half - i);
         // SAFETY: `n` elements are left in each of the four.
         unsafe {
-            let cos = f32::load_partial_or_whole::<L>(cos.as_ptr().add(i), n);
-            let sin = f32::load_partial_or_whole::<L>(sin.as_ptr().add(i), n);
-            let a = f32::load_partial_or_whole::<L>(low.as_ptr().add(i), n);
-            let b = f32::load_partial_or_whole::<L>(high.as_ptr().add(i), n);
+            let cos: L = f64::load_partial_or_whole(cos.as_ptr().add(i), n);
+            let sin: L = f64::load_partial_or_whole(sin.as_ptr().add(i), n);
+            let a: L = f64::load_partial_or_whole(low.as_ptr().add(i), n);
+            let b: L = f64::load_partial_or_whole(high.as_ptr().add(i), n);
             let minus_one = L::splat(-1.0);
             // a cos - b sin, b cos + a sin
             let rotated_a = a.mul_add(cos, b.mul(sin).mul(minus_one));
@@ -64,13 +63,13 @@ pub(crate) unsafe fn rotate_halves<L: Lanes>(head: &mut [f32], cos: &[f32], sin:
 /// # Safety
 /// The instruction set of `L` is present; both have one length.
 #[inline(always)]
-pub(crate) unsafe fn silu_mul<L: Lanes>(gate: &mut [f32], up: &[f32]) {
+pub(crate) unsafe fn silu_mul<L: Lanes32>(gate: &mut [f32], up: &[f32]) {
     let source = gate.as_ptr();
     // SAFETY: `map` keeps `i` and `n` inside both slices; each lane is read before it is written.
     unsafe {
         map::<L>(gate.len(), gate.as_mut_ptr(), |i, n| {
-            let gate = f32::load_partial_or_whole::<L>(source.add(i), n);
-            let up = f32::load_partial_or_whole::<L>(up.as_ptr().add(i), n);
+            let gate: L = f32::load_partial_or_whole(source.add(i), n);
+            let up = f32::load_partial_or_whole(up.as_ptr().add(i), n);
             let one = L::splat(1.0);
             let silu = gate.div(one.add(exp::<L>(gate.mul(L::splat(-1.0)))));
             silu.mul(up)
@@ -83,13 +82,13 @@ pub(crate) unsafe fn silu_mul<L: Lanes>(gate: &mut [f32], up: &[f32]) {
 /// # Safety
 /// The instruction set of `L` is present; both have one length.
 #[inline(always)]
-pub(crate) unsafe fn add<L: Lanes>(sum: &mut [f32], addend: &[f32]) {
+pub(crate) unsafe fn add<L: Lanes<Scalar = f64>>(sum: &mut [f64], addend: &[f32]) {
     let source = sum.as_ptr();
     // SAFETY: as in `silu_mul`.
     unsafe {
         map::<L>(sum.len(), sum.as_mut_ptr(), |i, n| {
-            let sum = f32::load_partial_or_whole::<L>(source.add(i), n);
-            sum.add(f32::load_partial_or_whole::<L>(addend.as_ptr().add(i), n))
+            let sum: L = f64::load_partial_or_whole(source.add(i), n);
+            sum.add(f32::load_partial_or_whole(addend.as_ptr().add(i), n))
         });
     }
 }
@@ -101,7 +100,7 @@ pub(crate) unsafe fn add<L: Lanes>(sum: &mut [f32], addend: &[f32]) {
 /// # Safety
 /// The instruction set of `L` is present.
 #[inline(always)]
-pub(crate) unsafe fn exp<L: Lanes>(x: L) -> L {
+pub(crate) unsafe fn exp<L: Lanes32>(x: L) -> L {
     // ln 2 in two parts, the first exact in few bits, so that `x - n ln 2` loses nothing (Cody & Waite 1980).
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -125,7 +124,7 @@ pub(crate) unsafe fn exp<L: Lanes>(x: L) -> L {
 /// # Safety
 /// `target` is valid for `n` elements.
 #[inline(always)]
-unsafe fn map<L: Lanes>(n: usize, target: *mut f32, lanes: impl Fn(usize, usize) -> L) {
+unsafe fn map<L: Lanes>(n: usize, target: *mut L::Scalar, lanes: impl Fn(usize, usize) -> L) {
     let mut i = 0;
     while i < n {
         let count = WIDTH.min(n - i);
@@ -140,7 +139,7 @@ unsafe fn map<L: Lanes>(n: usize, target: *mut f32, lanes: impl Fn(usize, usize)
 /// # Safety
 /// `target` is valid for `n` elements, `n` is at most sixteen.
 #[inline(always)]
-unsafe fn store_partial<L: Lanes>(lanes: L, target: *mut f32, n: usize) {
+unsafe fn store_partial<L: Lanes>(lanes: L, target: *mut L::Scalar, n: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         if n == WIDTH {

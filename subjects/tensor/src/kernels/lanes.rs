@@ -1,4 +1,4 @@
-//! Sixteen f32 lanes: the one vector width in which every kernel is written.
+//! Sixteen lanes of f32 or f64: the one vector width in which every kernel is written.
 //!
 //! A reduction over `k` adds element `k` to lane `k mod 16` with one fused multiply-add, in order, and folds the lanes
 //! by halves at the end. Every instruction set does exactly this, so results are bit-identical on all of them,
@@ -7,28 +7,31 @@
 /// Number of lanes.
 pub(crate) const WIDTH: usize = 16;
 
-/// Sixteen f32 values in an instruction set's registers.
+/// The type of a lane.
+pub(crate) trait Scalar: bytemuck::Pod + Default + From<f32> + std::ops::Add<Output = Self> {}
+impl Scalar for f32 {}
+impl Scalar for f64 {}
+
+/// Sixteen values in an instruction set's registers.
 ///
 /// # Safety
 /// Methods may be called only where the instruction set is present, and pointers must be valid for sixteen elements.
 /// No alignment is asked for.
 pub(crate) trait Lanes: Copy {
-    unsafe fn splat(value: f32) -> Self;
-    unsafe fn load(source: *const f32) -> Self;
+    /// `f32` or `f64`.
+    type Scalar: Scalar;
+
+    unsafe fn splat(value: Self::Scalar) -> Self;
+    unsafe fn load(source: *const Self::Scalar) -> Self;
+    /// Widens to the lane's type, exactly; so do the next two.
+    unsafe fn load_f32(source: *const f32) -> Self;
     unsafe fn load_f16(source: *const u16) -> Self;
     unsafe fn load_bf16(source: *const u16) -> Self;
-    unsafe fn store(self, target: *mut f32);
+    unsafe fn store(self, target: *mut Self::Scalar);
     /// `self * factor + addend`, rounded once.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
-    unsafe fn div(self, other: Self) -> Self;
-    unsafe fn max(self, other: Self) -> Self;
-    unsafe fn min(self, other: Self) -> Self;
-    /// To the nearest integer, ties to even.
-    unsafe fn round(self) -> Self;
-    /// `2^self` for integral lanes in -126..=127.
-    unsafe fn exp2_integral(self) -> Self;
 
     /// Asks for the cache line at `address`, which need not be valid.
     #[inline(always)]
@@ -38,8 +41,8 @@ pub(crate) trait Lanes: Copy {
 
     /// The lanes as an array.
     #[inline(always)]
-    unsafe fn to_array(self) -> [f32; WIDTH] {
-        let mut lanes = [0.0; WIDTH];
+    unsafe fn to_array(self) -> [Self::Scalar; WIDTH] {
+        let mut lanes = [Self::Scalar::default(); WIDTH];
         // SAFETY: the array holds sixteen elements.
         unsafe { self.store(lanes.as_mut_ptr()) };
         lanes
@@ -47,39 +50,53 @@ pub(crate) trait Lanes: Copy {
 
     /// The sum of the lanes, folded by halves: 16 to 8, to 4, to 2, to 1.
     #[inline(always)]
-    unsafe fn sum(self) -> f32 {
+    unsafe fn sum(self) -> Self::Scalar {
         // SAFETY: the caller's promise.
         fold(unsafe { self.to_array() })
     }
 }
 
+/// What the activations need beside sums of products.
+///
+/// # Safety
+/// As for [`Lanes`].
+pub(crate) trait Lanes32: Lanes<Scalar = f32> {
+    unsafe fn div(self, other: Self) -> Self;
+    unsafe fn max(self, other: Self) -> Self;
+    unsafe fn min(self, other: Self) -> Self;
+    /// To the nearest integer, ties to even.
+    unsafe fn round(self) -> Self;
+    /// `2^self` for integral lanes in -126..=127.
+    unsafe fn exp2_integral(self) -> Self;
+}
+
 /// Adds sixteen lanes in the canonical order.
 #[inline(always)]
-pub(crate) fn fold(mut lanes: [f32; WIDTH]) -> f32 {
+pub(crate) fn fold<S: Scalar>(mut lanes: [S; WIDTH]) -> S {
     let mut half = WIDTH / 2;
     while half > 0 {
         for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
+            lanes[lane] = lanes[lane] + lanes[lane + half];
         }
         half /= 2;
     }
     lanes[0]
 }
 
-/// A stored element that widens to f32 exactly.
-pub(crate) trait Element: Copy + Default {
+/// A stored element that widens exactly to the scalar of `L`.
+pub(crate) trait Element<L: Lanes>: Copy + Default {
     /// Sixteen elements from `source`.
     ///
     /// # Safety
     /// As for [`Lanes`]: `source` is valid for sixteen elements.
-    unsafe fn load<L: Lanes>(source: *const Self) -> L;
+    unsafe fn load(source: *const Self) -> L;
 
     /// The first `n` (at most sixteen) elements from `source`, the rest zero.
     ///
     /// # Safety
     /// `source` is valid for `n` elements.
     #[inline(always)]
-    unsafe fn load_partial<L: Lanes>(source: *const Self, n: usize) -> L {
+    unsafe fn load_partial(source: *const Self, n: usize) -> L {
         let mut padded = [Self::default(); WIDTH];
         // SAFETY: `n` is at most sixteen and `source` is valid for `n`; then the array is valid for sixteen.
         unsafe {
@@ -93,7 +110,7 @@ pub(crate) trait Element: Copy + Default {
     /// # Safety
     /// `source` is valid for `n` elements, `n` is at most sixteen.
     #[inline(always)]
-    unsafe fn load_partial_or_whole<L: Lanes>(source: *const Self, n: usize) -> L {
+    unsafe fn load_partial_or_whole(source: *const Self, n: usize) -> L {
         // SAFETY: the caller's promise.
         unsafe { if n == WIDTH { Self::load(source) } else { Self::load_partial(source, n) } }
     }
@@ -109,25 +126,33 @@ pub(crate) struct F16Bits(u16);
 #[repr(transparent)]
 pub(crate) struct Bf16Bits(u16);
 
-impl Element for f32 {
+impl<L: Lanes> Element<L> for f32 {
     #[inline(always)]
-    unsafe fn load<L: Lanes>(source: *const Self) -> L {
+    unsafe fn load(source: *const Self) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_f32(source) }
+    }
+}
+
+impl<L: Lanes<Scalar = f64>> Element<L> for f64 {
+    #[inline(always)]
+    unsafe fn load(source: *const Self) -> L {
         // SAFETY: the caller's promise.
         unsafe { L::load(source) }
     }
 }
 
-impl Element for F16Bits {
+impl<L: Lanes> Element<L> for F16Bits {
     #[inline(always)]
-    unsafe fn load<L: Lanes>(source: *const Self) -> L {
+    unsafe fn load(source: *const Self) -> L {
         // SAFETY: the caller's promise; the type is transparent.
         unsafe { L::load_f16(source.cast()) }
     }
 }
 
-impl Element for Bf16Bits {
+impl<L: Lanes> Element<L> for Bf16Bits {
     #[inline(always)]
-    unsafe fn load<L: Lanes>(source: *const Self) -> L {
+    unsafe fn load(source: *const Self) -> L {
         // SAFETY: the caller's promise; the type is transparent.
         unsafe { L::load_bf16(source.cast()) }
     }

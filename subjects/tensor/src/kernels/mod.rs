@@ -19,7 +19,7 @@ mod matmul;
 mod neon;
 mod scalar;
 
-pub(crate) use attention::{AttentionPart, OnScores};
+pub(crate) use attention::{AttentionPart, OnScores, PositionTerm};
 pub(crate) use lanes::{Bf16Bits, F16Bits};
 pub(crate) use matmul::MatmulPart;
 
@@ -31,97 +31,90 @@ pub(crate) use matmul::MatmulPart;
 pub(crate) struct KernelTable {
     /// `avx512`, `avx2`, `neon` or `scalar`.
     pub(crate) name: &'static str,
-    pub(crate) matmul_f32: unsafe fn(&MatmulPart<f32>),
-    pub(crate) matmul_f16: unsafe fn(&MatmulPart<F16Bits>),
-    pub(crate) matmul_bf16: unsafe fn(&MatmulPart<Bf16Bits>),
+    /// Products summed in f32.
+    pub(crate) matmul: MatmulTable<f32>,
+    /// Products summed in f64.
+    pub(crate) matmul_wide: MatmulTable<f64>,
     pub(crate) attention: unsafe fn(&mut AttentionPart<'_>),
-    pub(crate) rms_norm: unsafe fn(x: &[f32], gain: &[f32], epsilon: f32, y: &mut [f32]),
-    pub(crate) rotate_halves: unsafe fn(head: &mut [f32], cos: &[f32], sin: &[f32]),
+    pub(crate) rms_norm: unsafe fn(x: &[f64], gain: &[f32], epsilon: f64, y: &mut [f64]),
+    pub(crate) rotate_halves: unsafe fn(head: &mut [f64], cos: &[f64], sin: &[f64]),
     pub(crate) silu_mul: unsafe fn(gate: &mut [f32], up: &[f32]),
-    pub(crate) add: unsafe fn(sum: &mut [f32], addend: &[f32]),
+    pub(crate) add: unsafe fn(sum: &mut [f64], addend: &[f32]),
 }
 
-/// Defines `TABLE`, the kernels compiled for `$lanes` with the given target features and matmul tile (rows of `x`,
-/// rows of `w`).
+/// A matrix product for each dtype of the weights, summed in `S`.
+pub(crate) struct MatmulTable<S> {
+    pub(crate) f32: unsafe fn(&MatmulPart<f32, S>),
+    pub(crate) f16: unsafe fn(&MatmulPart<F16Bits, S>),
+    pub(crate) bf16: unsafe fn(&MatmulPart<Bf16Bits, S>),
+}
+
+/// Defines `TABLE`, the kernels compiled for the f32 and f64 lanes of an instruction set with its target features and a
+/// matmul tile (rows of `x`, rows of `w`) for each.
 macro_rules! kernel_table {
-    (@wrap $(#[$attribute:meta])* $lanes:ty, ($m:literal, $n:literal), $name:literal) => {
+    (($narrow:ty, $wide:ty), features: $features:tt, tiles: $narrow_tile:tt, $wide_tile:tt, name: $name:literal) => {
         /// The kernels compiled for this instruction set.
         pub(crate) static TABLE: super::KernelTable = super::KernelTable {
             name: $name,
-            matmul_f32,
-            matmul_f16,
-            matmul_bf16,
-            attention,
-            rms_norm,
-            rotate_halves,
-            silu_mul,
-            add,
+            matmul: super::matmul_table!(f32, $narrow, $features, $narrow_tile),
+            matmul_wide: super::matmul_table!(f64, $wide, $features, $wide_tile),
+            attention: super::kernel!($features, (part: &mut super::AttentionPart<'_>) {
+                super::attention::attention::<$wide, $narrow>(part)
+            }),
+            rms_norm: super::kernel!($features, (x: &[f64], gain: &[f32], epsilon: f64, y: &mut [f64]) {
+                super::elementwise::rms_norm::<$wide>(x, gain, epsilon, y)
+            }),
+            rotate_halves: super::kernel!($features, (head: &mut [f64], cos: &[f64], sin: &[f64]) {
+                super::elementwise::rotate_halves::<$wide>(head, cos, sin)
+            }),
+            silu_mul: super::kernel!($features, (gate: &mut [f32], up: &[f32]) {
+                super::elementwise::silu_mul::<$narrow>(gate, up)
+            }),
+            add: super::kernel!($features, (sum: &mut [f64], addend: &[f32]) {
+                super::elementwise::add::<$wide>(sum, addend)
+            }),
         };
-
-        // SAFETY: called through the table only, whose users have checked the instruction set.
-        $(#[$attribute])*
-        unsafe fn matmul_f32(part: &super::MatmulPart<f32>) {
-            // SAFETY: the caller of a table entry promises the instruction set; here and below.
-            unsafe { super::matmul::matmul::<$lanes, f32, $m, $n>(part) }
-        }
-
-        // SAFETY: called through the table only, whose users have checked the instruction set.
-        $(#[$attribute])*
-        unsafe fn matmul_f16(part: &super::MatmulPart<super::F16Bits>) {
-            // SAFETY: see above.
-            unsafe { super::matmul::matmul::<$lanes, super::F16Bits, $m, $n>(part) }
-        }
-
-        // SAFETY: called through the table only, whose users have checked the instruction set.
-        $(#[$attribute])*
-        unsafe fn matmul_bf16(part: &super::MatmulPart<super::Bf16Bits>) {
-            // SAFETY: see above.
-            unsafe { super::matmul::matmul::<$lanes, super::Bf16Bits, $m, $n>(part) }
-        }
-
-        // SAFETY: called through the table only, whose users have checked the instruction set.
-        $(#[$attribute])*
-        unsafe fn attention(part: &mut super::AttentionPart<'_>) {
-            // SAFETY: see above.
-            unsafe { super::attention::attention::<$lanes>(part) }
-        }
-
-        // SAFETY: called through the table only, whose users have checked the instruction set.
-        $(#[$attribute])*
-        unsafe fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, y: &mut [f32]) {
-            // SAFETY: see above.
-            unsafe { super::elementwise::rms_norm::<$lanes>(x, gain, epsilon, y) }
-        }
-
-        // SAFETY: called through the table only, whose users have checked the instruction set.
-        $(#[$attribute])*
-        unsafe fn rotate_halves(head: &mut [f32], cos: &[f32], sin: &[f32]) {
-            // SAFETY: see above.
-            unsafe { super::elementwise::rotate_halves::<$lanes>(head, cos, sin) }
-        }
-
-        // SAFETY: called through the table only, whose users have checked the instruction set.
-        $(#[$attribute])*
-        unsafe fn silu_mul(gate: &mut [f32], up: &[f32]) {
-            // SAFETY: see above.
-            unsafe { super::elementwise::silu_mul::<$lanes>(gate, up) }
-        }
-
-        // SAFETY: called through the table only, whose users have checked the instruction set.
-        $(#[$attribute])*
-        unsafe fn add(sum: &mut [f32], addend: &[f32]) {
-            // SAFETY: see above.
-            unsafe { super::elementwise::add::<$lanes>(sum, addend) }
-        }
-    };
-    ($lanes:ty, features: "", tile: $tile:tt, name: $name:literal) => {
-        super::kernel_table!(@wrap $lanes, $tile, $name);
-    };
-    ($lanes:ty, features: $features:literal, tile: $tile:tt, name: $name:literal) => {
-        super::kernel_table!(@wrap #[target_feature(enable = $features)] $lanes, $tile, $name);
     };
 }
 use kernel_table;
+
+/// The products of one table, summed in `$scalar`.
+macro_rules! matmul_table {
+    ($scalar:ty, $lanes:ty, $features:tt, ($m:literal, $n:literal)) => {
+        super::MatmulTable {
+            f32: super::kernel!($features, (part: &super::MatmulPart<f32, $scalar>) {
+                super::matmul::matmul::<$lanes, f32, $m, $n>(part)
+            }),
+            f16: super::kernel!($features, (part: &super::MatmulPart<super::F16Bits, $scalar>) {
+                super::matmul::matmul::<$lanes, super::F16Bits, $m, $n>(part)
+            }),
+            bf16: super::kernel!($features, (part: &super::MatmulPart<super::Bf16Bits, $scalar>) {
+                super::matmul::matmul::<$lanes, super::Bf16Bits, $m, $n>(part)
+            }),
+        }
+    };
+}
+use matmul_table;
+
+/// A function compiled with the given target features, as a value.
+macro_rules! kernel {
+    ("", ($($argument:ident: $type:ty),*) $body:block) => {
+        super::kernel!(@function, ($($argument: $type),*) $body)
+    };
+    ($features:literal, ($($argument:ident: $type:ty),*) $body:block) => {
+        super::kernel!(@function #[target_feature(enable = $features)], ($($argument: $type),*) $body)
+    };
+    (@function $(#[$attribute:meta])*, ($($argument:ident: $type:ty),*) $body:block) => {{
+        // SAFETY: called through the table only, whose users have checked the instruction set and the arguments.
+        $(#[$attribute])*
+        unsafe fn kernel($($argument: $type),*) {
+            // SAFETY: the caller of a table entry promises the instruction set.
+            unsafe { $body }
+        }
+        kernel
+    }};
+}
+use kernel;
 
 /// The tables this processor can run, fastest first; the last is always `scalar`.
 pub(crate) fn available() -> Vec<&'static KernelTable> {

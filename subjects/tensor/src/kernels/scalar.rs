@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::lanes::{Lanes, WIDTH};
+use super::lanes::{Lanes, Lanes32, WIDTH};
 
 /// Sixteen lanes in memory.
 #[derive(Clone, Copy)]
@@ -17,6 +17,8 @@ impl Scalar {
 
 // SAFETY of every block below: the caller promises pointers valid for sixteen elements.
 impl Lanes for Scalar {
+    type Scalar = f32;
+
     unsafe fn splat(value: f32) -> Self {
         Self([value; WIDTH])
     }
@@ -24,6 +26,11 @@ impl Lanes for Scalar {
     unsafe fn load(source: *const f32) -> Self {
         // SAFETY: see above.
         Self(std::array::from_fn(|lane| unsafe { source.add(lane).read_unaligned() }))
+    }
+
+    unsafe fn load_f32(source: *const f32) -> Self {
+        // SAFETY: see above.
+        unsafe { Self::load(source) }
     }
 
     unsafe fn load_f16(source: *const u16) -> Self {
@@ -58,7 +65,10 @@ impl Lanes for Scalar {
     unsafe fn mul(self, other: Self) -> Self {
         self.zip(other, |a, b| a * b)
     }
+}
 
+// SAFETY of every block below: as above.
+impl Lanes32 for Scalar {
     unsafe fn div(self, other: Self) -> Self {
         self.zip(other, |a, b| a / b)
     }
@@ -81,4 +91,56 @@ impl Lanes for Scalar {
     }
 }
 
-super::kernel_table!(Scalar, features: "", tile: (1, 2), name: "scalar");
+/// Sixteen f64 lanes in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct ScalarWide([f64; WIDTH]);
+
+// SAFETY of every block below: the caller promises pointers valid for sixteen elements.
+impl Lanes for ScalarWide {
+    type Scalar = f64;
+
+    unsafe fn splat(value: f64) -> Self {
+        Self([value; WIDTH])
+    }
+
+    unsafe fn load(source: *const f64) -> Self {
+        // SAFETY: see above.
+        Self(std::array::from_fn(|lane| unsafe { source.add(lane).read_unaligned() }))
+    }
+
+    unsafe fn load_f32(source: *const f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { Scalar::load(source) }.0.map(f64::from))
+    }
+
+    unsafe fn load_f16(source: *const u16) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { Scalar::load_f16(source) }.0.map(f64::from))
+    }
+
+    unsafe fn load_bf16(source: *const u16) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { Scalar::load_bf16(source) }.0.map(f64::from))
+    }
+
+    unsafe fn store(self, target: *mut f64) {
+        for (lane, value) in self.0.into_iter().enumerate() {
+            // SAFETY: see above.
+            unsafe { target.add(lane).write_unaligned(value) };
+        }
+    }
+
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane].mul_add(factor.0[lane], addend.0[lane])))
+    }
+
+    unsafe fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
+
+    unsafe fn mul(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] * other.0[lane]))
+    }
+}
+
+super::kernel_table!((Scalar, ScalarWide), features: "", tiles: (1, 2), (1, 2), name: "scalar");

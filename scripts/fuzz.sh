@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Fuzz the parsers of hostile files: first one with a planted fault, which must be found, then the real ones, in which
+# nothing may be.
+#
+# usage: scripts/fuzz.sh [SECONDS]     for each parser (default 60); a crash is kept in subjects/fuzz/artifacts/
+#
+# Needs a nightly toolchain (RUSTUP_TOOLCHAIN names another) and a C++ compiler; installs cargo-fuzz.
+set -euo pipefail
+cd "$(dirname "$0")/../subjects/fuzz"
+
+seconds=${1:-60}
+(cd ../.. && cargo build --release --package apr-cli --quiet)
+export RUSTUP_TOOLCHAIN=${RUSTUP_TOOLCHAIN:-nightly}
+command -v cargo-fuzz >/dev/null || cargo install --locked --quiet cargo-fuzz
+
+fixtures=../interop/tests/fixtures
+seeds() {
+    mkdir -p "corpus/$1"
+    case $1 in
+    apr) ../../target/release/apr import "$fixtures/tiny-qwen2.gguf" -o corpus/apr/seed.apr --force >/dev/null ;;
+    gguf) cp "$fixtures"/*.gguf corpus/gguf/ ;;
+    safetensors) cp "$fixtures"/*.safetensors corpus/safetensors/ ;;
+    tokenizer) cp ../tokenizer/tests/fixtures/tokenizer.json corpus/tokenizer/ ;;
+    esac
+}
+
+run() {
+    cargo fuzz run "$1" -- "-max_total_time=$2" -max_len=262144 -rss_limit_mb=2048 -timeout=10 -print_final_stats=1
+}
+
+if run planted 60 >/dev/null 2>&1; then
+    echo "error: the fuzzer did not find the planted fault" >&2
+    exit 1
+fi
+rm -rf artifacts/planted
+echo "the planted fault is found"
+for target in apr gguf safetensors tokenizer; do
+    seeds "$target"
+    echo "fuzzing $target for $seconds s"
+    run "$target" "$seconds" 2>&1 | grep -E "^(stat::number_of_executed_units|stat::peak_rss_mb|SUMMARY|==)" || {
+        echo "error: $target crashed; see subjects/fuzz/artifacts/$target" >&2
+        exit 1
+    }
+done
