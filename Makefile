@@ -1,5 +1,5 @@
 # One-line targets; every CI job is one of them. `make probador` sets up and runs the main job on the embedded model.
-.PHONY: probador probador-golden probador-report test lint fmt model gate bench deny fuzz
+.PHONY: probador probador-golden probador-report test lint fmt model gate bench deny fuzz test-aarch64
 
 probador: ## verify the embedded model against the whole checklist
 	cargo build --release --package apr-cli --package probador --quiet && cargo probador full
@@ -14,7 +14,7 @@ test: ## run all tests
 	cargo test --release --workspace
 
 lint: ## formatting, clippy, the project's own lints
-	cargo fmt --all --check && cargo clippy --release --workspace --all-targets -- --deny warnings && cargo probador lint
+	cargo fmt --all --check && cargo probador lint --clippy
 
 deny: ## licences, advisories and sources of every dependency
 	cargo deny check
@@ -33,3 +33,6 @@ bench: ## time the kernels
 
 fuzz: ## fuzz the parsers of hostile files, a minute each (SECONDS=60)
 	bash scripts/fuzz.sh $(or $(SECONDS),60)
+
+test-aarch64: ## test the NEON kernels under emulation
+	bash scripts/test_aarch64.sh

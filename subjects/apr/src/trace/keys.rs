@@ -31,7 +31,8 @@ impl KeyFilter {
         for pattern in patterns {
             let n_before = keys.len();
             keys.extend(all.iter().copied().filter(|key| matches(pattern, &key.to_string())));
-            if keys.len() == n_before {
+            // The logits are exported whatever the patterns: one that asks for them alone asks for nothing more.
+            if keys.len() == n_before && !matches(pattern, &TensorKey::Logits.to_string()) {
                 let example = TensorKey::Layer(0, Site::QProj).to_string();
                 return Err(NoSuchKey { pattern: pattern.clone(), example });
             }
@@ -102,6 +103,7 @@ mod tests {
         assert_eq!(chosen(&["model.layers.*.q_proj"], 2), chosen(&["q_proj"], 2));
         assert_eq!(chosen(&["*.1.*scores"], 3), ["model.layers.1.self_attn.scores"]);
         assert_eq!(chosen(&["model.norm", "norm"], 0), ["model.norm"]);
+        assert_eq!(chosen(&["logits"], 1), [""; 0], "they are exported anyway");
     }
 
     #[test]
