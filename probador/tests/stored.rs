@@ -1,6 +1,5 @@
 //! Results of slow tools are kept in `checklist/stored/`, dated: none may be much older than the commit that relies on
 //! it. The weekly workflow makes them anew.
-#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::path::Path;
 use std::process::Command;
