@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzz the parsers of hostile files: first one with a planted fault, which must be found, then the real ones, in which
-# nothing may be. What was done is kept in checklist/stored/fuzz.json, dated; a test demands that it is recent.
+# nothing may be. What was done is kept in checklist/fuzz.json, dated; a test demands that it is recent.
 #
 # usage: scripts/fuzz.sh [SECONDS]     for each parser (default 60); a crash is kept in subjects/fuzz/artifacts/
 #
@@ -50,7 +50,6 @@ for target in apr gguf safetensors tokenizer; do
     rm -f "$log"
 done
 
-stored=../../checklist/stored/fuzz.json
-mkdir -p "$(dirname "$stored")"
+stored=../../checklist/fuzz.json
 printf '{"made_at": %s, "seconds": %s, "executions": {%s}}\n' "$(date +%s)" "$seconds" "$results" >"$stored.new"
 mv "$stored.new" "$stored"

@@ -85,8 +85,8 @@ class Plan:
         for prompt in self.prompts:
             require_keys(prompt, PROMPT_KEYS, f"prompt `{prompt['name']}`")
             require_keys(prompt.get("record", {}), RECORD_KEYS, f"prompt `{prompt['name']}`: record")
-        require_keys(self.verification["conditioning"], {"max_noise_share"}, "conditioning")
-        self.max_noise_share = self.verification["conditioning"]["max_noise_share"]
+        require_keys(self.verification["conditioning"], {"max_noise_ratio"}, "conditioning")
+        self.max_noise_ratio = self.verification["conditioning"]["max_noise_ratio"]
         self.top_k = self.verification["metrics"]["top_k_accuracy"]["k"]
 
     def checkpoint_of(self, key: str) -> dict:
@@ -144,13 +144,13 @@ def rows_of(key: str, values: np.ndarray, positions: list[int]) -> list[np.ndarr
 
 
 def well_conditioned(key: str, noise: np.ndarray, truth: np.ndarray, positions: list[int],
-                     checkpoint: dict, max_noise_share: float) -> list[int]:
-    """Positions at which PyTorch's float32 stays within that share of the tolerance."""
+                     checkpoint: dict, max_noise_ratio: float) -> list[int]:
+    """Positions at which PyTorch's float32 is off by at most that many times the tolerance."""
     kept = []
     for position, error, exact in zip(
             positions, rows_of(key, noise, positions), rows_of(key, truth, positions)):
         allowed = checkpoint["tolerance"] + checkpoint["rtol"] * np.abs(exact)
-        if np.all(error <= max_noise_share * allowed):
+        if np.all(error <= max_noise_ratio * allowed):
             kept.append(position)
     return kept
 
@@ -172,7 +172,9 @@ def record_tensor(plan: Plan, key: str, truth: np.ndarray, noise: np.ndarray, po
                   folder: Path) -> dict:
     """Write one tensor and describe it, without the positions that the tolerance cannot judge."""
     checkpoint = plan.checkpoint_of(key)
-    kept = well_conditioned(key, noise, truth, positions, checkpoint, plan.max_noise_share)
+    kept = list(positions)
+    if key != "logits":
+        kept = well_conditioned(key, noise, truth, positions, checkpoint, plan.max_noise_ratio)
     left_out = [position for position in positions if position not in kept]
     if left_out:
         print(f"{folder.name}/{key}: float32 noise leaves out positions {left_out}", file=sys.stderr)
@@ -234,11 +236,21 @@ def identity(source: model_sources.ModelSource, apr: Path | None, name: str, pro
             "tokenizer": None if tokenizer is None else blake3.blake3(tokenizer).hexdigest()}
 
 
+def imported_modules() -> list[Path]:
+    """The scripts of this folder that this one has imported, whatever imported them."""
+    folder = Path(__file__).resolve().parent
+    files = {Path(module.__file__).resolve() for module in sys.modules.values() if getattr(module, "__file__", None)}
+    return sorted(file for file in files if file.parent == folder and file != Path(__file__).resolve())
+
+
 def producer(source: model_sources.ModelSource) -> dict:
     script = Path(__file__).resolve()
     return {
         "script": script.relative_to(REPOSITORY).as_posix(),
         "script_blake3": blake3.blake3(script.read_bytes()).hexdigest(),
+        "modules": [plain_yaml.OneLine(path=module.relative_to(REPOSITORY).as_posix(),
+                                       blake3=blake3.blake3(module.read_bytes()).hexdigest())
+                    for module in imported_modules()],
         "torch": torch.__version__.split("+")[0],
         "transformers": transformers.__version__,
         "dtype": "float64",

@@ -10,8 +10,8 @@ pub struct Verification {
     pub prompts: Vec<String>,
     /// Tolerances by checkpoint; the first that matches decides.
     pub checkpoints: Vec<Checkpoint>,
-    /// The share of the tolerance that PyTorch's float32 may use at a stored position.
-    pub max_noise_share: f64,
+    /// How many times the tolerance PyTorch's float32 may be off at a stored position.
+    pub max_noise_ratio: f64,
     /// How far the perplexity of a prompt may be from the reference's, as a share of it.
     pub perplexity_deviation: f64,
     /// How many of the likeliest ids are recorded.
@@ -114,7 +114,7 @@ impl FromNode for Verification {
         Some(Self {
             prompts: prompts?,
             checkpoints: checkpoints?,
-            max_noise_share: conditioning?.max_noise_share,
+            max_noise_ratio: conditioning?.max_noise_ratio,
             perplexity_deviation: metrics.perplexity_deviation,
             top_k: metrics.top_k,
             top_k_threshold: metrics.top_k_threshold,
@@ -140,20 +140,20 @@ impl FromNode for Checkpoint {
 }
 
 struct Conditioning {
-    max_noise_share: f64,
+    max_noise_ratio: f64,
 }
 
 impl FromNode for Conditioning {
     fn from_node(node: &Node, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::new(node, "a conditioning", problems)?;
-        let max_noise_share: Option<f64> = fields.required("max_noise_share", problems);
+        let max_noise_ratio: Option<f64> = fields.required("max_noise_ratio", problems);
         let at = fields.at();
         fields.finish(problems);
-        let max_noise_share = max_noise_share?;
-        if !(0.0..=1.0).contains(&max_noise_share) {
-            problems.add(at, format!("max_noise_share {max_noise_share} is no share"));
+        let max_noise_ratio = max_noise_ratio?;
+        if !(max_noise_ratio > 0.0 && max_noise_ratio.is_finite()) {
+            problems.add(at, format!("max_noise_ratio is {max_noise_ratio}, it must be above 0"));
         }
-        Some(Self { max_noise_share })
+        Some(Self { max_noise_ratio })
     }
 }
 

@@ -43,7 +43,11 @@ pub fn freshness(set: &GoldenSet, file: &AprFile, config: &Verification, root: &
         let found = file.tokenizer_fingerprint().unwrap_or("none");
         faults.push(format!("recorded with another tokenizer: {recorded}, the model has {found}"));
     }
-    faults.extend(script_fault(root, &manifest.producer.script, &manifest.producer.script_blake3));
+    let producer = &manifest.producer;
+    faults.extend(script_fault(root, &producer.script, &producer.script_blake3));
+    for module in &producer.modules {
+        faults.extend(script_fault(root, &module.path, &module.blake3));
+    }
     if manifest.verification != *config {
         faults.push(
             "golden-trace.yaml has changed since: it is not what the manifest says was asked for".to_owned(),

@@ -40,6 +40,8 @@ pub struct Producer {
     pub script: String,
     /// BLAKE3 of that script.
     pub script_blake3: String,
+    /// What it imports from the checkout.
+    pub modules: Vec<Module>,
     /// Version of PyTorch.
     pub torch: String,
     /// Version of transformers.
@@ -52,6 +54,15 @@ pub struct Producer {
     pub threads: u64,
     /// The weight files it read.
     pub source: Vec<SourceFile>,
+}
+
+/// A script of the checkout that the producer imports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// From the checkout's root.
+    pub path: String,
+    /// BLAKE3 of it.
+    pub blake3: String,
 }
 
 /// A file that the producer read.
@@ -254,6 +265,7 @@ impl FromNode for Producer {
         let mut fields = Fields::new(node, "a producer", problems)?;
         let script = fields.required("script", problems);
         let script_blake3 = hex(&mut fields, "script_blake3", problems);
+        let modules = fields.required("modules", problems);
         let torch = fields.required("torch", problems);
         let transformers = fields.required("transformers", problems);
         let dtype = fields.required("dtype", problems);
@@ -264,6 +276,7 @@ impl FromNode for Producer {
         Some(Self {
             script: script?,
             script_blake3: script_blake3?,
+            modules: modules?,
             torch: torch?,
             transformers: transformers?,
             dtype: dtype?,
@@ -271,6 +284,16 @@ impl FromNode for Producer {
             threads: threads?,
             source: source?,
         })
+    }
+}
+
+impl FromNode for Module {
+    fn from_node(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::new(node, "a module", problems)?;
+        let path = fields.required("path", problems);
+        let blake3 = hex(&mut fields, "blake3", problems);
+        fields.finish(problems);
+        Some(Self { path: path?, blake3: blake3? })
     }
 }
 

@@ -105,7 +105,7 @@ verification:
     - {layer: embedding, keys: [model.embed_tokens], tolerance: 0.0, rtol: 0.0}
     - {layer: scores, keys: [\"model.layers.*.self_attn.scores\"], tolerance: 1.0e-4, rtol: 1.0e-6}
     - {layer: logits, keys: [logits], tolerance: 1.0e-4, rtol: 0.0}
-  conditioning: {max_noise_share: 0.5}
+  conditioning: {max_noise_ratio: 2.0}
   metrics:
     perplexity: {max_deviation: 5%}
     top_k_accuracy: {k: 2, threshold: 0.95}
@@ -162,11 +162,12 @@ fn golden(folder: &Path) -> String {
     let verification = CONFIG.trim_end();
     let manifest = format!(
         "schema: 1\nmodel: {{name: fake, weights: {zeros}, tokenizer: null}}\nproducer:\n  script: scripts/make.py\n  \
-         script_blake3: {script}\n  torch: \"2.15.0\"\n  transformers: \"5.23.0\"\n  dtype: float64\n  noise_dtype: float32\n  \
+         script_blake3: {script}\n  modules: [{{path: scripts/part.py, blake3: {part}}}]\n  torch: \"2.15.0\"\n  transformers: \"5.23.0\"\n  dtype: float64\n  noise_dtype: float32\n  \
          threads: 2\n  source: [{{name: a, sha256: {zeros}}}]\n{verification}\nprompts:\n  - name: three numbers\n    slug: one_two_three\n    \
          text: 1 2 3\n    chat: false\n    ids: [1, 2, 3]\n    perplexity: {perplexity}\n    top_k: [{top}]\n    tensors:\n{rows}",
         zeros = "0".repeat(64),
         script = blake3::hash(b"print()").to_hex(),
+        part = blake3::hash(b"pass").to_hex(),
         perplexity = perplexity(),
         top = top.join(", "),
     );
@@ -384,6 +385,7 @@ fn a_stale_golden_says_everything_that_makes_it_stale() {
     let manifest = golden(&folder);
     fs::create_dir(root.path().join("scripts")).unwrap();
     fs::write(root.path().join("scripts/make.py"), "print()").unwrap();
+    fs::write(root.path().join("scripts/part.py"), "pass").unwrap();
     fs::write(root.path().join("golden/golden-trace.yaml"), CONFIG).unwrap();
     let file = model_file(root.path());
     let fresh = manifest.replacen(&"0".repeat(64), &file.weights_fingerprint(), 1);
@@ -398,13 +400,14 @@ fn a_stale_golden_says_everything_that_makes_it_stale() {
     for (from, to, why) in [
         (file.weights_fingerprint(), hash.clone(), "another model"),
         ("tokenizer: null".to_owned(), format!("tokenizer: {hash}"), "another tokenizer"),
-        (blake3::hash(b"print()").to_hex().to_string(), hash, "has changed since"),
+        (blake3::hash(b"print()").to_hex().to_string(), hash.clone(), "`scripts/make.py` has changed since"),
+        (blake3::hash(b"pass").to_hex().to_string(), hash, "`scripts/part.py` has changed since"),
         ("scripts/make.py".to_owned(), "../make.py".to_owned(), "not one of this checkout"),
         ("torch: \"2.15.0\"".to_owned(), "torch: \"\"".to_owned(), "not PyTorch"),
         ("text: \"1 2 3\"".to_owned(), "text: \"1 2\"".to_owned(), "has no golden"),
         (
-            "max_noise_share: 0.5".to_owned(),
-            "max_noise_share: 0.6".to_owned(),
+            "max_noise_ratio: 2.0".to_owned(),
+            "max_noise_ratio: 2.5".to_owned(),
             "golden-trace.yaml has changed",
         ),
     ] {
