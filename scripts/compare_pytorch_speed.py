@@ -9,7 +9,7 @@ beside every turn: decoding cannot be faster than that over the weights' size.
 
     PY=${PROBADOR_CACHE:-$HOME/.cache/probador}/venv/bin/python
     $PY scripts/compare_pytorch_speed.py --model MODEL.apr \\
-        --ours "target/release/examples/speed {model} {prompt_tokens} {decode_tokens}"
+        --ours "target/release/examples/speed {model} {prompt_tokens} {decode_tokens} {threads} memory"
 
 stdout is one JSON object: every turn, the medians, and the ratios.
 """

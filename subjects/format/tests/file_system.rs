@@ -276,6 +276,7 @@ fn a_source_that_is_written_to_is_noticed() {
     file.write_all(b"APR\0").unwrap();
     let error = opened.check_unchanged().unwrap_err().to_string();
     assert!(error.contains("m.apr` changed while it was in use: it was written to"), "{error}");
+    assert_eq!(opened.to_memory().unwrap_err().to_string(), error, "a copy would be of something else");
 }
 
 #[test]

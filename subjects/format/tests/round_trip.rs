@@ -52,7 +52,8 @@ fn tensors_and_metadata_come_back_as_written() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("m.apr");
     std::fs::write(&path, in_memory(|_| {})).unwrap();
-    for file in [AprFile::open(&path).unwrap(), AprFile::open_in_memory(&path).unwrap()] {
+    let opened = AprFile::open(&path).unwrap();
+    for file in [opened.to_memory().unwrap(), opened, AprFile::open_in_memory(&path).unwrap()] {
         let names: Vec<&str> = file.entries().iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["a.weight", "b.weight", "empty", "scalar"]);
         for spec in specs() {

@@ -1,4 +1,4 @@
-//! Times prefill and decode of a model: `speed MODEL.apr [PROMPT_TOKENS] [DECODE_TOKENS] [THREADS]`.
+//! Times prefill and decode of a model: `speed MODEL.apr [PROMPT_TOKENS] [DECODE_TOKENS] [THREADS] [mapped|memory]`.
 //!
 //! Prints one JSON object; `scripts/compare_pytorch_speed.py` takes turns with it. Each decoded token is the likeliest.
 #![expect(clippy::print_stdout, reason = "its result")]
@@ -21,6 +21,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let start = Instant::now();
     let file = AprFile::open_verified(Path::new(path))?;
+    let file = match arguments.get(5).map_or("mapped", String::as_str) {
+        "mapped" => file,
+        "memory" => file.to_memory()?,
+        other => return Err(format!("`{other}` is neither `mapped` nor `memory`").into()),
+    };
     let options = LoadOptions { context_length: Some(n_prompt + n_decode), n_threads: Some(n_threads) };
     let mut model = Qwen2::load(&file, options)?;
     let load_seconds = start.elapsed().as_secs_f64();

@@ -52,6 +52,9 @@ pub struct AttentionShape {
     pub n_queries: usize,
 }
 
+/// Weights that a part of a product with one row takes at least: below, its streams are mostly starting.
+const PART_BYTES: usize = 384 << 10;
+
 /// Queries an attention part handles: enough to share a head's keys in cache, few enough to spread over threads.
 const QUERIES_A_PART: usize = 8;
 
@@ -155,9 +158,7 @@ impl Compute {
         if m == 0 || n == 0 {
             return;
         }
-        // Several parts a thread, so that one held up by another process does not hold up the rest; at least a
-        // panel's rows each.
-        let part_rows = n.div_ceil(self.team.n_threads() * 8).max(32).next_multiple_of(32);
+        let part_rows = self.part_rows(m, n, w.bytes().len());
         let product = Product {
             m,
             k,
@@ -179,6 +180,21 @@ impl Compute {
                 }
             }
         });
+    }
+
+    /// Rows of `w` that one part of a product takes.
+    ///
+    /// Several parts a thread, so that one held up by another process does not hold up the rest. For many rows of `x` at
+    /// least a panel's rows each; for one, whose streams start slowly, at least [`PART_BYTES`], and as many parts for
+    /// every thread.
+    fn part_rows(&self, m: usize, n: usize, n_bytes: usize) -> usize {
+        let n_threads = self.team.n_threads();
+        if m == 1 {
+            let parts_a_thread = (n_bytes / (n_threads * PART_BYTES)).clamp(1, 8);
+            n.div_ceil(n_threads * parts_a_thread).next_multiple_of(4)
+        } else {
+            n.div_ceil(n_threads * 8).max(32).next_multiple_of(32)
+        }
     }
 
     /// RMSNorm of each row of `x[M, K]` with `gain[K]` into `y[M, K]`.

@@ -79,6 +79,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
 
+    /// Where the weights are while they are used.
+    #[arg(long, value_name = "PLACE", value_enum, default_value_t = Load::Auto)]
+    load: Load,
+
     /// Show token ids, the candidates of every step, attention, speed, perplexity and memory.
     #[arg(long)]
     inspect: bool,
@@ -96,6 +100,35 @@ pub(crate) struct Args {
     top: Option<usize>,
 }
 
+/// Where the weights are while they are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Load {
+    /// In memory for a conversation, mapped for a single reply or where memory is short
+    Auto,
+    /// In the file, mapped: starts at once, shared between processes
+    Mapped,
+    /// Copied to memory, on huge pages where the system has them: takes a moment, then decodes faster
+    Memory,
+}
+
+impl Load {
+    /// The file with its weights where they are to be; a mapping that is copied ends here.
+    fn place(self, file: AprFile, is_conversation: bool) -> Result<AprFile> {
+        let copies = self.copies(is_conversation, file.file_size(), memory::available_bytes());
+        if copies { Ok(file.to_memory()?) } else { Ok(file) }
+    }
+
+    /// Whether to copy weights of `n_bytes`, when `available` bytes of memory are free.
+    fn copies(self, is_conversation: bool, n_bytes: u64, available: Option<u64>) -> bool {
+        match self {
+            Self::Mapped => false,
+            Self::Memory => true,
+            // Twice the size: the copy, and as much for everybody else.
+            Self::Auto => is_conversation && available.is_some_and(|available| n_bytes <= available / 2),
+        }
+    }
+}
+
 /// What was asked for.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -104,6 +137,7 @@ pub(crate) struct Plan {
     max_tokens: Option<usize>,
     context: Option<usize>,
     threads: Option<usize>,
+    load: Load,
     system: Option<String>,
     stream: bool,
     inspect: bool,
@@ -126,6 +160,7 @@ pub(crate) fn plan(args: Args) -> Plan {
         max_tokens: args.max_tokens,
         context: args.context,
         threads: args.threads,
+        load: args.load,
         system: args.system,
         stream: !args.no_stream,
         inspect: args.inspect,
@@ -144,6 +179,7 @@ pub(crate) fn run(plan: Plan, printer: &mut Printer) -> Result<ExitStatus> {
     let tokenizer = model::tokenizer(&file)?;
     let template = model::chat_template(&file)?;
     let options = LoadOptions { context_length: Some(context_length), n_threads: plan.threads };
+    let file = plan.load.place(file, is_interactive)?;
     let model = Qwen2::load(&file, options)?;
     let config = model.config();
     let inspection =
@@ -308,6 +344,7 @@ mod tests {
             max_tokens,
             context,
             threads: None,
+            load: Load::Auto,
             system: None,
             stream: true,
             inspect: false,
@@ -315,6 +352,14 @@ mod tests {
             head: None,
             n_candidates: 5,
         }
+    }
+
+    #[test]
+    fn weights_are_copied_for_a_conversation_that_has_room_for_them() {
+        let copies = |load: Load, is_conversation, available| load.copies(is_conversation, 1000, available);
+        assert!(copies(Load::Auto, true, Some(2000)) && !copies(Load::Auto, true, Some(1999)));
+        assert!(!copies(Load::Auto, false, Some(2000)) && !copies(Load::Auto, true, None));
+        assert!(copies(Load::Memory, false, None) && !copies(Load::Mapped, true, Some(2000)));
     }
 
     #[test]

@@ -281,3 +281,33 @@ fn threads_are_as_many_as_asked_for_and_change_nothing() {
     assert_eq!(run(4), reply);
     assert_eq!(run(5), reply);
 }
+
+#[test]
+fn weights_lie_where_they_are_asked_to_and_the_reply_is_the_same() {
+    let place = Place::new();
+    let run = |load: &str| {
+        let args = ["chat", "model.apr", "--temperature", "0", "--max-tokens", "16", "--load", load];
+        let mut child =
+            place.command().args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // The first output follows the loading.
+        child.stdin.take().unwrap().write_all(b"Hello").unwrap();
+        let mut reply = vec![0];
+        child.stdout.as_mut().unwrap().read_exact(&mut reply).unwrap();
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap_or_default();
+        reply.extend(child.wait_with_output().unwrap().stdout);
+        (maps, reply)
+    };
+    let mut seen = [false; 2];
+    // A short reply may be over before its process is looked at.
+    for _ in 0..50 {
+        let (maps, mapped) = run("mapped");
+        seen[0] |= maps.contains("model.apr");
+        let (maps, copied) = run("memory");
+        assert_eq!(mapped, copied);
+        seen[1] |= maps.contains("[heap]") && !maps.contains("model.apr");
+        if seen == [true; 2] {
+            return;
+        }
+    }
+    panic!("mapped seen: {}, in memory seen: {}", seen[0], seen[1]);
+}

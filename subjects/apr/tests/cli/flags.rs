@@ -145,6 +145,7 @@ const FLAGS: &[(&str, &str, Effect)] = &[
         Differs { without: GREEDY, with: "chat model.apr --temperature 0 --max-tokens 20 --context 30" },
     ),
     ("chat", "--threads", Tested("threads_are_as_many_as_asked_for_and_change_nothing")),
+    ("chat", "--load", Tested("weights_lie_where_they_are_asked_to_and_the_reply_is_the_same")),
     ("chat", "--inspect", Differs { without: GREEDY, with: INSPECTED }),
     (
         "chat",
