@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::checklist::Section;
+use crate::checklist::{ClaimId, Section};
 use crate::commands::{self, GoldenCommand, TensorCommand, TraceCommand};
 use crate::exit::ExitStatus;
 use crate::printer::{ColorChoice, Format, Printer};
@@ -66,6 +66,8 @@ pub enum Command {
     Gate(FullArgs),
     /// Run everything without colour; with --strict, hold it to the committed baseline
     Ci(CiArgs),
+    /// See every check fail under the faults its claim names, and keep the proof
+    Prove(ProveArgs),
 }
 
 /// `checklist`.
@@ -213,10 +215,36 @@ pub struct CiArgs {
     pub accept: bool,
 }
 
+/// `prove`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cargo probador prove\n  cargo probador prove C4 C8 --fresh\n  cargo probador prove --model release --format json"
+)]
+pub struct ProveArgs {
+    /// Only these claims [default: every claim with a check]
+    #[arg(value_name = "CLAIM")]
+    pub claims: Vec<ClaimId>,
+    /// What is judged.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    /// Prove again what was proven before and has not changed
+    #[arg(long)]
+    pub fresh: bool,
+    /// Try every claim under every fault, and name claims that catch just the same
+    #[arg(long)]
+    pub matrix: bool,
+    /// How to print the result
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: Format,
+    /// Judge the `apr` that is there instead of building it first
+    #[arg(long)]
+    pub no_build: bool,
+}
+
 impl SelectionArgs {
     /// The selection that was typed; a name that is a claim id means that claim.
     pub fn resolve(&self, failed_before: Option<std::collections::BTreeSet<String>>) -> Selection {
-        let substrings = self.names.iter().map(|name| match name.parse::<crate::checklist::ClaimId>() {
+        let substrings = self.names.iter().map(|name| match name.parse::<ClaimId>() {
             Ok(id) => format!("::{}_", id.to_string().to_ascii_lowercase()),
             Err(_) => name.clone(),
         });

@@ -8,8 +8,8 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::case::{Case, Outcome, Subject, Verdict};
 use crate::engine::{Engine, Options};
-use crate::faults::prove::{Clean, obstacle, pairs, prove};
 use crate::printer::{ColorChoice, Printer};
+use crate::prove::{Trials, obstacle, pairs};
 use crate::workspace::Workspace;
 
 /// Runs the cases that `belongs` selects as the test binary's tests, under libtest's own command line.
@@ -22,7 +22,6 @@ pub fn main(belongs: fn(&Subject) -> bool) -> ExitCode {
 /// Runs every claim with each of its planted faults as a test: green without the fault, red with it.
 pub fn faults() -> ExitCode {
     run(false, |engine| {
-        let clean = Arc::new(Clean::default());
         let pairs: Vec<_> =
             pairs(engine).into_iter().map(|(claim, fault)| (claim.clone(), fault.clone())).collect();
         pairs
@@ -35,8 +34,11 @@ pub fn faults() -> ExitCode {
                     return Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))
                         .with_ignored_flag(true);
                 }
-                let (engine, clean) = (Arc::clone(engine), Arc::clone(&clean));
-                Trial::test(name, move || prove(&engine, &clean, &claim, &fault).map_err(Failed::from))
+                let engine = Arc::clone(engine);
+                Trial::test(name, move || {
+                    let catches = Trials::new(&engine).catches(&claim, &fault);
+                    catches.map_err(|doubt| format!("{} under `{}`: {doubt}", claim.id, fault.name).into())
+                })
             })
             .collect()
     })

@@ -18,6 +18,7 @@ pub mod lint;
 pub mod models;
 pub mod printer;
 pub mod process;
+pub mod prove;
 pub mod reference;
 pub mod report;
 pub mod runner;

@@ -25,7 +25,7 @@ impl Checkout {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::copy(&path, to).unwrap();
         }
-        for shared in ["golden", "subjects", "scripts"] {
+        for shared in ["golden", "subjects", "scripts", "probador"] {
             symlink(repository().join(shared), folder.path().join(shared)).unwrap();
         }
         Self(folder)
@@ -246,4 +246,49 @@ fn every_json_output_parses() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["score"]["all"]["passed"], 1);
     assert_eq!(report["score"]["all"]["undecided"], 179);
+}
+
+#[test]
+fn a_claim_is_proven_once_and_again_when_something_it_depends_on_has_changed() {
+    let checkout = Checkout::new();
+    let _ = fs::remove_file(checkout.path().join("checklist/proofs.json"));
+    let prove = |more: &[&str]| {
+        let arguments = [&["prove", "A1", "A4", "--no-build", "--format", "json"], more].concat();
+        let output = checkout.run(&arguments).get_output().clone();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let standings =
+            document["trials"].as_array().unwrap().iter().map(|trial| trial["standing"].to_string());
+        (output.status.code(), standings.collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(prove(&[]), (Some(0), r#""proven" "proven""#.to_owned()));
+    assert_eq!(prove(&[]), (Some(0), r#""known" "known""#.to_owned()));
+    assert_eq!(prove(&["--fresh"]), (Some(0), r#""proven" "proven""#.to_owned()));
+    // Another seed is another proof, which is not kept.
+    assert_eq!(prove(&["--seed", "5"]), (Some(0), r#""proven" "proven""#.to_owned()));
+    checkout.edit("a-model-loading.yaml", "title: Metadata correct", "title: Metadata right");
+    assert_eq!(prove(&[]), (Some(0), r#""known" "proven""#.to_owned()));
+}
+
+#[test]
+fn a_fault_that_survives_has_a_code_of_its_own_and_takes_the_proof_away() {
+    let checkout = Checkout::new();
+    let proofs = || fs::read_to_string(checkout.path().join("checklist/proofs.json")).unwrap();
+    checkout.run(&["prove", "A4", "--no-build"]).code(0);
+    assert!(proofs().contains("\"A4\""));
+    // A4 looks at the metadata: weights that are drawn anew escape it.
+    checkout.edit(
+        "a-model-loading.yaml",
+        "faults: [vocab-size-misstated, ",
+        "faults: [random-weights, vocab-size-misstated, ",
+    );
+    let faults = checkout.path().join("checklist/faults.yaml");
+    let text = fs::read_to_string(&faults).unwrap();
+    let at = text.find("- name: random-weights").unwrap();
+    let caught = text[at..].replacen("caught_by: {", "caught_by: {A4: anything, ", 1);
+    fs::write(&faults, format!("{}{caught}", &text[..at])).unwrap();
+    checkout.run(&["prove", "A4", "--no-build"]).code(6).stdout(
+        predicate::str::contains("SURVIVED A4")
+            .and(predicate::str::contains("random-weights: the fault survives")),
+    );
+    assert!(!proofs().contains("\"A4\""));
 }

@@ -49,20 +49,24 @@ mod tests {
     use crate::models::choose;
     use crate::workspace::Workspace;
 
-    fn verdict(fixture: &str) -> Verdict {
+    /// The verdict of G3 under the fault of this name, or under one that does nothing.
+    fn verdict(fault: Option<&str>) -> Verdict {
         let workspace = Workspace::find(None).unwrap();
         let model = choose(None, &workspace).unwrap();
-        let subject = faults::plant(fixture, &model.path).unwrap().unwrap();
         let checklist = workspace.checklist().unwrap();
+        let claim = checklist.claim("G3".parse().unwrap()).unwrap();
+        let subject = match fault {
+            Some(name) => faults::plant(name, &model.path).unwrap().unwrap(),
+            None => faults::plant_nothing(claim, &model.path).unwrap(),
+        };
         let context = Context::with_fault(workspace, model, None, subject.planted);
-        let judged = clippy_has_nothing_to_say(&context, checklist.claim("G3".parse().unwrap()).unwrap());
-        judged.unwrap_or_else(|error| panic!("{error:?}")).verdict()
+        clippy_has_nothing_to_say(&context, claim).unwrap_or_else(|error| panic!("{error:?}")).verdict()
     }
 
     #[test]
     fn a_stored_warning_is_red_and_its_clean_twin_green() {
-        assert_eq!(verdict("clippy-clean-stored"), Verdict::Pass);
-        let Verdict::Fail { diagnosis } = verdict("clippy-warning-stored") else { panic!("accepted") };
+        assert_eq!(verdict(None), Verdict::Pass);
+        let Verdict::Fail { diagnosis } = verdict(Some("clippy-warning-stored")) else { panic!("accepted") };
         assert!(diagnosis.contains("clippy warning: warning: this could be simpler"), "{diagnosis}");
     }
 }

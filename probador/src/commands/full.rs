@@ -187,7 +187,7 @@ pub(super) fn show(
 
 /// Builds `apr`, so that a run never judges an executable older than the sources; where there is no cargo or no
 /// checkout, what is there is judged.
-fn build_apr(workspace: &Workspace, printer: &mut Printer) -> anyhow::Result<()> {
+pub(super) fn build_apr(workspace: &Workspace, printer: &mut Printer) -> anyhow::Result<()> {
     let manifest = workspace.path("Cargo.toml");
     if !manifest.is_file() || !workspace.path("subjects/apr/Cargo.toml").is_file() {
         return Ok(());

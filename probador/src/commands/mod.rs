@@ -8,6 +8,7 @@ mod golden;
 mod lint;
 mod list;
 mod new_folder;
+mod prove;
 mod report;
 mod schema;
 mod tensor;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Report(args) => report::run(&args, &global, printer),
         Command::Gate(args) => gate::run(&args, &global, printer),
         Command::Ci(args) => ci::run(&args, &global, printer),
+        Command::Prove(args) => prove::run(&args, &global, printer),
     }
 }
 

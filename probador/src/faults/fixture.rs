@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::lint;
+use crate::checklist::{Check, Claim};
+use crate::lint::{self, Example};
 use crate::stored::{ToolResult, tree_hash};
 use crate::workspace::Workspace;
 
@@ -20,8 +21,6 @@ pub(super) enum Made {
 pub(super) fn make(name: &str, folder: &Path) -> anyhow::Result<Option<Made>> {
     let rule = match name {
         "clippy-warning-stored" => return stored(folder, &["warning: this could be simpler"]).map(Some),
-        // The twin that must not be flagged.
-        "clippy-clean-stored" => return stored(folder, &[]).map(Some),
         "unsafe-without-reason" => "G2",
         "model-read-into-memory" => "G4",
         "raw-safetensors-in-inference" => "G5",
@@ -29,6 +28,22 @@ pub(super) fn make(name: &str, folder: &Path) -> anyhow::Result<Option<Made>> {
         _ => return Ok(None),
     };
     let example = lint::find(rule)?.must_flag.first().context("the rule has no example it must flag")?;
+    tree(example, folder).map(Some)
+}
+
+/// Makes the fixture's twin that `claim` must not flag, where it judges a tree or a stored result.
+pub(super) fn twin(claim: &Claim, folder: &Path) -> anyhow::Result<Option<Made>> {
+    if let Check::Lint(rule) = &claim.check {
+        let rule = lint::find(rule)?;
+        let example = rule.must_not_flag.first().context("the rule has no example it must not flag")?;
+        return tree(example, folder).map(Some);
+    }
+    let judges_a_result = claim.faults.iter().any(|name| name == "clippy-warning-stored");
+    if judges_a_result { stored(folder, &[]).map(Some) } else { Ok(None) }
+}
+
+/// Writes an example of a lint, with a manifest where it has none.
+fn tree(example: &Example, folder: &Path) -> anyhow::Result<Made> {
     let has_manifest = example.files.iter().any(|(path, _)| path.ends_with("Cargo.toml"));
     let manifest = (!has_manifest).then_some(("Cargo.toml", "[package]\nname = \"example\"\n"));
     for (path, text) in example.files.iter().copied().chain(manifest) {
@@ -38,7 +53,7 @@ pub(super) fn make(name: &str, folder: &Path) -> anyhow::Result<Option<Made>> {
         }
         std::fs::write(path, text)?;
     }
-    Ok(Some(Made::Tree(folder.to_owned())))
+    Ok(Made::Tree(folder.to_owned()))
 }
 
 /// A result of clippy over this very tree, with these findings.

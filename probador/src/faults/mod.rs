@@ -2,7 +2,6 @@
 
 mod data;
 mod fixture;
-pub mod prove;
 mod screen;
 mod wrap;
 
@@ -12,6 +11,7 @@ use apr_tokenizer::{Segment, TokenId, Tokenizer};
 
 pub use screen::Reply;
 
+use crate::checklist::Claim;
 use crate::checks::Model;
 
 /// What is planted in a subject; nothing by default.
@@ -34,6 +34,24 @@ pub struct Subject {
     pub model: PathBuf,
     /// What is planted around it.
     pub planted: Planted,
+}
+
+/// The no-op fault: everything that a fault may touch is replaced by its equal. A claim that turns red under it judges
+/// the planting, not the subject.
+pub fn plant_nothing(claim: &Claim, model: &Path) -> anyhow::Result<Subject> {
+    let folder = tempfile::tempdir()?;
+    let copy = folder.path().join("model.apr");
+    // A link to the same bytes under another name where the file system allows it: the release model is large.
+    std::fs::hard_link(model, &copy).or_else(|_| std::fs::copy(model, &copy).map(drop))?;
+    let mut planted =
+        Planted { model: Some(wrap::unharmed), screen: Some(|reply| reply), ..Planted::default() };
+    match fixture::twin(claim, folder.path())? {
+        Some(fixture::Made::Tree(root)) => planted.source_root = Some(root),
+        Some(fixture::Made::Result(path)) => planted.stored_result = Some(path),
+        None => {}
+    }
+    planted.folder = Some(folder);
+    Ok(Subject { model: copy, planted })
 }
 
 /// Plants the fault called `name` in the model at `model`; `None` when no such fault is known.

@@ -31,8 +31,14 @@ pub(super) fn find(name: &str) -> Option<fn(Model) -> Model> {
     })
 }
 
+/// A decorator that changes nothing.
+pub(super) fn unharmed(model: Model) -> Model {
+    wrapped(model, Wrong::Nothing)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrong {
+    Nothing,
     HalfPrecision,
     LastTokenOnly,
     Jittered,

@@ -1,0 +1,68 @@
+//! What a proof depends on, as one hash: the claim, its faults, the code that checks and plants, and the subject.
+
+use std::path::Path;
+
+use apr_format::AprFile;
+
+use crate::checklist::{Claim, Fault};
+use crate::engine::Engine;
+use crate::stored::tree_hash;
+
+/// The parts of the engine that decide a verdict. What prints and writes it is not among them.
+const JUDGES: [&str; 12] = [
+    "case",
+    "checklist",
+    "checks",
+    "compare",
+    "faults",
+    "golden",
+    "lint",
+    "process",
+    "prove",
+    "reference",
+    "tensors",
+    "yaml",
+];
+
+/// Hashes everything that the proofs of one model have in common.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    common: blake3::Hasher,
+}
+
+impl Keys {
+    /// The keys of proofs on the engine's model.
+    pub fn new(engine: &Engine) -> anyhow::Result<Self> {
+        let context = engine.context();
+        let root = context.workspace().root();
+        let mut common = blake3::Hasher::new();
+        common.update(b"probador proof 1\0");
+        for judge in JUDGES {
+            update(&mut common, &tree_hash(&root.join("probador/src").join(judge))?);
+        }
+        update(&mut common, &tree_hash(&root.join("subjects"))?);
+        update(&mut common, &model_hash(&context.model().path)?);
+        Ok(Self { common })
+    }
+
+    /// The key of a proof of `claim` by `faults`.
+    pub fn of(&self, claim: &Claim, faults: &[&Fault]) -> anyhow::Result<String> {
+        let mut hasher = self.common.clone();
+        // Where a row stands in its file is no part of what it says.
+        update(&mut hasher, &serde_json::to_string(&Claim { line: 0, ..claim.clone() })?);
+        for fault in faults {
+            update(&mut hasher, &serde_json::to_string(&Fault { line: 0, ..(*fault).clone() })?);
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+}
+
+fn update(hasher: &mut blake3::Hasher, text: &str) {
+    hasher.update(&(text.len() as u64).to_le_bytes());
+    hasher.update(text.as_bytes());
+}
+
+/// The root hash covers metadata and index, and the index the hash of every tensor.
+fn model_hash(path: &Path) -> anyhow::Result<String> {
+    Ok(AprFile::open(path)?.root_hash().to_owned())
+}

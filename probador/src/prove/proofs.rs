@@ -1,0 +1,100 @@
+//! Proofs that were made, by model and claim, each with the hash of all it depends on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+/// Where proofs are kept, in the checkout; committed.
+pub const PROOFS: &str = "checklist/proofs.json";
+
+/// Every proof.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proofs {
+    /// Proofs by model and claim.
+    pub models: BTreeMap<String, BTreeMap<String, Proof>>,
+}
+
+/// That a claim was seen green clean and red under its faults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// Hash of the claim, its faults, the code that checks and plants, and the subject.
+    pub key: String,
+    /// The faults it was red under.
+    pub faults: Vec<String>,
+}
+
+impl Proofs {
+    /// Reads the proofs of a checkout; none when there is no file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        serde_json::from_str(&text).with_context(|| {
+            format!(
+                "`{}` is not a file of proofs\nhint: delete it and run `cargo probador prove`",
+                path.display()
+            )
+        })
+    }
+
+    /// Writes them, whole or not at all.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        crate::report::write_file(path, text.as_bytes())
+    }
+
+    /// Whether `claim` was proven on `model` with everything as `key` says it is now.
+    pub fn holds(&self, model: &str, claim: &str, key: &str) -> bool {
+        self.get(model, claim).is_some_and(|proof| proof.key == key)
+    }
+
+    /// The proof of `claim` on `model`, fresh or stale.
+    pub fn get(&self, model: &str, claim: &str) -> Option<&Proof> {
+        self.models.get(model)?.get(claim)
+    }
+
+    /// Keeps a proof, or drops the one there was.
+    pub fn set(&mut self, model: &str, claim: &str, proof: Option<Proof>) {
+        let proofs = self.models.entry(model.to_owned()).or_default();
+        match proof {
+            Some(proof) => drop(proofs.insert(claim.to_owned(), proof)),
+            None => drop(proofs.remove(claim)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_holds_for_its_model_its_claim_and_its_key_only() {
+        let mut proofs = Proofs::default();
+        let proof = Proof { key: "k".to_owned(), faults: vec!["f".to_owned()] };
+        proofs.set("tiny", "A1", Some(proof));
+        assert!(proofs.holds("tiny", "A1", "k"));
+        assert!(!proofs.holds("tiny", "A1", "l") && !proofs.holds("tiny", "A2", "k"));
+        assert!(!proofs.holds("release", "A1", "k"));
+        proofs.set("tiny", "A1", None);
+        assert!(!proofs.holds("tiny", "A1", "k"));
+    }
+
+    #[test]
+    fn proofs_survive_being_written_and_a_file_of_something_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proofs.json");
+        assert_eq!(Proofs::read(&path).unwrap(), Proofs::default());
+        let mut proofs = Proofs::default();
+        proofs.set("tiny", "A1", Some(Proof { key: "k".to_owned(), faults: vec![] }));
+        proofs.write(&path).unwrap();
+        assert_eq!(Proofs::read(&path).unwrap(), proofs);
+        std::fs::write(&path, "[]").unwrap();
+        assert!(Proofs::read(&path).unwrap_err().to_string().contains("is not a file of proofs"));
+    }
+}

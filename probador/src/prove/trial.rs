@@ -1,0 +1,207 @@
+//! One claim tried: clean, under a fault that does nothing, and under a planted fault.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use crate::case::{Judgement, Undecided, Verdict};
+use crate::checklist::{Claim, ClaimId, Fault, Need};
+use crate::checks::{CheckError, Context};
+use crate::engine::{Engine, judge_claim};
+use crate::faults::{Subject, plant, plant_nothing};
+use crate::models::ModelChoice;
+
+/// How a claim takes a planted fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// Red.
+    Red {
+        /// What it said.
+        said: String,
+    },
+    /// Not red.
+    Survived {
+        /// The verdict instead.
+        verdict: String,
+    },
+    /// The fault broke the check, or could not be planted: nothing was shown.
+    Broken {
+        /// How.
+        why: String,
+    },
+}
+
+/// Why a claim is not shown to catch a fault.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "doubt", content = "said", rename_all = "kebab-case")]
+pub enum Doubt {
+    /// It is not green when nothing is planted.
+    NotClean(String),
+    /// It is red when the plant does nothing.
+    Nervous(String),
+    /// It stays green.
+    Survived(String),
+    /// It is red in other words than the fault's.
+    OtherWords {
+        /// Words it should have said.
+        wanted: String,
+        /// What it said.
+        said: String,
+    },
+    /// It could not be judged.
+    Broken(String),
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotClean(verdict) => write!(f, "it is not green without any fault: {verdict}"),
+            Self::Nervous(said) => write!(f, "it is red under a fault that does nothing: {said}"),
+            Self::Survived(verdict) => write!(f, "the fault survives: {verdict}"),
+            Self::OtherWords { wanted, said } => {
+                let first: Vec<&str> = said.lines().take(3).collect();
+                write!(f, "it is red without saying {wanted:?}: {}", first.join("; "))
+            }
+            Self::Broken(why) => write!(f, "nothing was shown: {why}"),
+        }
+    }
+}
+
+/// Tries claims on the engine's model, and remembers which are green clean.
+pub struct Trials<'e> {
+    engine: &'e Engine,
+    clean: Mutex<BTreeMap<ClaimId, Result<(), Doubt>>>,
+}
+
+impl<'e> Trials<'e> {
+    /// Trials on the model of `engine`.
+    pub fn new(engine: &'e Engine) -> Self {
+        Self { engine, clean: Mutex::default() }
+    }
+
+    /// Shows that `claim` is green clean and red under `fault`, in the words that the fault asks for.
+    pub fn catches(&self, claim: &Claim, fault: &Fault) -> Result<(), Doubt> {
+        self.clean(claim)?;
+        match self.under(claim, fault) {
+            Reaction::Red { said } => {
+                let wanted = fault.diagnostic(claim.id).unwrap_or_default().to_owned();
+                if wanted.is_empty() || !said.contains(&wanted) {
+                    return Err(Doubt::OtherWords { wanted, said });
+                }
+                Ok(())
+            }
+            Reaction::Survived { verdict } => Err(Doubt::Survived(verdict)),
+            Reaction::Broken { why } => Err(Doubt::Broken(why)),
+        }
+    }
+
+    /// Shows that `claim` is green on the subject as it is. Judged once.
+    pub fn clean(&self, claim: &Claim) -> Result<(), Doubt> {
+        let known = self.clean.lock().unwrap_or_else(PoisonError::into_inner).get(&claim.id).cloned();
+        let result = known.unwrap_or_else(|| {
+            let _turn = self.engine.turn(claim.group);
+            self.judge(claim, self.engine.context())
+                .and_then(|judgement| green(&judgement))
+                .map_err(Doubt::NotClean)
+        });
+        self.clean.lock().unwrap_or_else(PoisonError::into_inner).insert(claim.id, result.clone());
+        result
+    }
+
+    /// Shows that `claim` stays green when everything a fault may touch is replaced by its equal.
+    pub fn calm(&self, claim: &Claim) -> Result<(), Doubt> {
+        let subject = plant_nothing(claim, self.model())
+            .map_err(|error| Doubt::Broken(format!("nothing cannot be planted: {error:#}")))?;
+        self.on(claim, subject).and_then(|judgement| green(&judgement)).map_err(Doubt::Nervous)
+    }
+
+    /// Judges `claim` with `fault` planted.
+    pub fn under(&self, claim: &Claim, fault: &Fault) -> Reaction {
+        let subject = match plant(&fault.name, self.model()) {
+            Ok(Some(subject)) => subject,
+            Ok(None) => return Reaction::Broken { why: format!("nothing plants `{}`", fault.name) },
+            Err(error) => return Reaction::Broken { why: format!("it cannot be planted: {error:#}") },
+        };
+        match self.on(claim, subject) {
+            // All it has to say: a report shows the first few.
+            Ok(judgement) if !judgement.failures.is_empty() => {
+                Reaction::Red { said: judgement.failures.join("\n") }
+            }
+            Ok(judgement) => Reaction::Survived { verdict: describe(&judgement.verdict()) },
+            Err(why) => Reaction::Broken { why },
+        }
+    }
+
+    fn model(&self) -> &Path {
+        &self.engine.context().model().path
+    }
+
+    fn on(&self, claim: &Claim, subject: Subject) -> Result<Judgement, String> {
+        let context = self.engine.context();
+        let model = ModelChoice { path: subject.model, ..context.model().clone() };
+        let faulty =
+            Context::with_fault(context.workspace().clone(), model, context.seed_override(), subject.planted);
+        let _turn = self.engine.turn(claim.group);
+        self.judge(claim, &faulty)
+    }
+
+    fn judge(&self, claim: &Claim, context: &Context) -> Result<Judgement, String> {
+        let claim = adapted(claim, self.engine.context()).map_err(|error| format!("{error:#}"))?;
+        match catch_unwind(AssertUnwindSafe(|| judge_claim(&claim, context))) {
+            Ok(Ok(judgement)) => Ok(judgement),
+            Ok(Err(CheckError::Undecided(undecided))) => Err(undecided.to_string()),
+            Ok(Err(CheckError::Broken(error))) => Err(format!("{error:#}")),
+            Err(_) => Err("the check panicked".to_owned()),
+        }
+    }
+}
+
+/// Every claim with each of its faults, for claims whose check is there.
+pub fn pairs(engine: &Engine) -> Vec<(&Claim, &Fault)> {
+    let checklist = engine.checklist();
+    let checked = checklist.claims().iter().filter(|claim| claim.has_check());
+    let named = checked.flat_map(|claim| claim.faults.iter().map(move |name| (claim, name)));
+    named.filter_map(|(claim, name)| Some((claim, checklist.faults().get(name)?))).collect()
+}
+
+/// Why a claim cannot be judged here at all; that a small model stands in for the released one is no obstacle.
+pub fn obstacle(engine: &Engine, claim: &Claim) -> Option<Undecided> {
+    let context = engine.context();
+    let needs = claim.needs.iter().filter(|&&need| need != Need::ReleaseModel);
+    needs
+        .copied()
+        .find_map(|need| crate::availability::available(need, context.workspace(), context.model()).err())
+}
+
+fn green(judgement: &Judgement) -> Result<(), String> {
+    match judgement.verdict() {
+        Verdict::Pass => Ok(()),
+        other => Err(describe(&other)),
+    }
+}
+
+fn describe(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Pass => "green".to_owned(),
+        Verdict::Fail { diagnosis } => format!("red: {diagnosis}"),
+        Verdict::Undecided(undecided) => format!("undecided: {undecided}"),
+    }
+}
+
+/// The claim with the figures of the model at hand where it names those of the released one.
+fn adapted(claim: &Claim, context: &Context) -> anyhow::Result<Claim> {
+    let mut claim = claim.clone();
+    if !context.model().known.as_ref().is_some_and(|known| known.stand_in) {
+        return Ok(claim);
+    }
+    if let Some(limit) = claim.limits.get_mut("vocab_size") {
+        *limit = context.file()?.metadata().config.vocab_size as f64;
+    }
+    if let Some(limit) = claim.limits.get_mut("im_start") {
+        let id = context.tokenizer()?.token_to_id("<|im_start|>");
+        *limit = id.map_or(f64::NAN, |id| f64::from(id.0));
+    }
+    Ok(claim)
+}
