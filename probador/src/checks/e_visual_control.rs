@@ -135,6 +135,8 @@ fn mean_attention(context: &Context, ids: &[TokenId], layer: usize) -> anyhow::R
     let tensors = recorder.into_tensors();
     let scores = tensors.get(&key).ok_or_else(|| anyhow::anyhow!("the model showed no `{key}`"))?;
     let (n_heads, n_pairs) = (scores.shape[0], scores.shape[1]);
+    let expected = ids.len() * (ids.len() + 1) / 2;
+    anyhow::ensure!(n_pairs == expected, "`{key}` has {n_pairs} pairs for {} ids, not {expected}", ids.len());
     let rows = (0..ids.len()).map(|position| {
         let mut row = vec![0.0; position + 1];
         for head in 0..n_heads {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::full::build_apr;
 use super::workspace;
-use crate::checklist::{Claim, Fault, Group};
+use crate::checklist::{Claim, Fault, FaultKind, Group};
 use crate::cli::{Global, ProveArgs};
 use crate::engine::{Engine, Options};
 use crate::exit::ExitStatus;
@@ -158,23 +158,38 @@ fn try_all(engine: &Engine, jobs: &[Job<'_>], mut ended: impl FnMut(&Job<'_>, Cl
     });
 }
 
-/// Every claim that can be tried, under every fault.
+/// Every claim that can be tried, under every fault. A fault is planted once for all claims.
 fn matrix(engine: &Engine, printer: &mut Printer) -> Matrix {
     let trials = Trials::new(engine);
-    let claims: Vec<&Claim> = engine
-        .checklist()
+    let checklist = engine.checklist();
+    let claims: Vec<&Claim> = checklist
         .claims()
         .iter()
         .filter(|claim| claim.has_check() && obstacle(engine, claim).is_none() && trials.clean(claim).is_ok())
         .collect();
-    let faults = engine.checklist().faults();
-    printer.start_progress(claims.len() * faults.len());
-    let mut matrix = Matrix::default();
-    for claim in claims {
-        for fault in faults.values() {
-            matrix.note(claim.id, &fault.name, matches!(trials.under(claim, fault), Reaction::Red { .. }));
-            printer.advance();
+    let faults = checklist.faults();
+    printer.start_progress(faults.len());
+    let mut matrix = Matrix::of(claims.iter().map(|claim| claim.id));
+    for fault in faults.values() {
+        // Small trees and stored results are seen by nobody else; a fault of speed changes nothing but speed, and would
+        // hold everybody else up.
+        let is_of_speed = checklist
+            .claims()
+            .iter()
+            .all(|claim| claim.group == Group::Perf || !fault.caught_by.contains_key(&claim.id.to_string()));
+        let seen_by = |claim: &&&Claim| match fault.kind {
+            FaultKind::Fixture => claim.group == Group::Source,
+            _ if is_of_speed => claim.group == Group::Perf,
+            FaultKind::Data | FaultKind::Wrap | FaultKind::Source => claim.group != Group::Source,
+        };
+        if let Ok(faulty) = trials.planted(fault) {
+            for claim in claims.iter().filter(seen_by) {
+                if let Reaction::Red { .. } = trials.react(claim, &faulty) {
+                    matrix.note_red(claim.id, &fault.name);
+                }
+            }
         }
+        printer.advance();
     }
     printer.end_progress();
     matrix

@@ -14,12 +14,14 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Notes whether `claim` is red under `fault`.
-    pub fn note(&mut self, claim: ClaimId, fault: &str, is_red: bool) {
-        let faults = self.red.entry(claim).or_default();
-        if is_red {
-            faults.insert(fault.to_owned());
-        }
+    /// A matrix of these claims, none of them red yet.
+    pub fn of(claims: impl Iterator<Item = ClaimId>) -> Self {
+        Self { red: claims.map(|claim| (claim, BTreeSet::new())).collect() }
+    }
+
+    /// Notes that `claim` is red under `fault`.
+    pub fn note_red(&mut self, claim: ClaimId, fault: &str) {
+        self.red.entry(claim).or_default().insert(fault.to_owned());
     }
 
     /// Claims that are red under exactly the same faults: one of them adds nothing that a fault shows.
@@ -44,17 +46,9 @@ mod tests {
     #[test]
     fn claims_that_catch_the_same_are_named_and_faults_that_nobody_catches_too() {
         let id = |text: &str| text.parse::<ClaimId>().unwrap();
-        let mut matrix = Matrix::default();
-        for (claim, fault, is_red) in [
-            ("A1", "cut", true),
-            ("A1", "flip", false),
-            ("A2", "cut", true),
-            ("A2", "flip", true),
-            ("A3", "cut", true),
-            ("A4", "cut", false),
-            ("A6", "cut", false),
-        ] {
-            matrix.note(id(claim), fault, is_red);
+        let mut matrix = Matrix::of(["A1", "A2", "A3", "A4", "A6"].into_iter().map(id));
+        for (claim, fault) in [("A1", "cut"), ("A2", "cut"), ("A2", "flip"), ("A3", "cut")] {
+            matrix.note_red(id(claim), fault);
         }
         assert_eq!(matrix.redundant(), [vec![id("A1"), id("A3")]]);
         assert_eq!(matrix.uncaught(["cut", "flip", "lost"].into_iter()), ["lost"]);

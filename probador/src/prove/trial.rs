@@ -114,17 +114,31 @@ impl<'e> Trials<'e> {
     pub fn calm(&self, claim: &Claim) -> Result<(), Doubt> {
         let subject = plant_nothing(claim, self.model())
             .map_err(|error| Doubt::Broken(format!("nothing cannot be planted: {error:#}")))?;
-        self.on(claim, subject).and_then(|judgement| green(&judgement)).map_err(Doubt::Nervous)
+        self.on(claim, &self.context_of(subject))
+            .and_then(|judgement| green(&judgement))
+            .map_err(Doubt::Nervous)
     }
 
     /// Judges `claim` with `fault` planted.
     pub fn under(&self, claim: &Claim, fault: &Fault) -> Reaction {
-        let subject = match plant(&fault.name, self.model()) {
-            Ok(Some(subject)) => subject,
-            Ok(None) => return Reaction::Broken { why: format!("nothing plants `{}`", fault.name) },
-            Err(error) => return Reaction::Broken { why: format!("it cannot be planted: {error:#}") },
-        };
-        match self.on(claim, subject) {
+        match self.planted(fault) {
+            Ok(faulty) => self.react(claim, &faulty),
+            Err(why) => Reaction::Broken { why },
+        }
+    }
+
+    /// What checks see with `fault` planted; an error says why it cannot be planted.
+    pub fn planted(&self, fault: &Fault) -> Result<Context, String> {
+        match plant(&fault.name, self.model()) {
+            Ok(Some(subject)) => Ok(self.context_of(subject)),
+            Ok(None) => Err(format!("nothing plants `{}`", fault.name)),
+            Err(error) => Err(format!("it cannot be planted: {error:#}")),
+        }
+    }
+
+    /// Judges `claim` on what was planted.
+    pub fn react(&self, claim: &Claim, faulty: &Context) -> Reaction {
+        match self.on(claim, faulty) {
             // All it has to say: a report shows the first few.
             Ok(judgement) if !judgement.failures.is_empty() => {
                 Reaction::Red { said: judgement.failures.join("\n") }
@@ -138,13 +152,15 @@ impl<'e> Trials<'e> {
         &self.engine.context().model().path
     }
 
-    fn on(&self, claim: &Claim, subject: Subject) -> Result<Judgement, String> {
+    fn context_of(&self, subject: Subject) -> Context {
         let context = self.engine.context();
         let model = ModelChoice { path: subject.model, ..context.model().clone() };
-        let faulty =
-            Context::with_fault(context.workspace().clone(), model, context.seed_override(), subject.planted);
+        Context::with_fault(context.workspace().clone(), model, context.seed_override(), subject.planted)
+    }
+
+    fn on(&self, claim: &Claim, faulty: &Context) -> Result<Judgement, String> {
         let _turn = self.engine.turn(claim.group);
-        self.judge(claim, &faulty)
+        self.judge(claim, faulty)
     }
 
     fn judge(&self, claim: &Claim, context: &Context) -> Result<Judgement, String> {
