@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -36,9 +37,12 @@ fn fault(name: &str, remedy: &str, text: &str, commit: i64) -> Option<String> {
 #[test]
 fn stored_results_are_fresh() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let output = Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root).output().unwrap();
-    let commit =
-        String::from_utf8(output.stdout).unwrap().trim().parse().expect("git knows the commit's time");
+    let mut git = Command::new("git");
+    let output = git.args(["log", "-1", "--format=%ct"]).current_dir(root).output();
+    let time = output.ok().and_then(|output| String::from_utf8(output.stdout).ok()?.trim().parse().ok());
+    // In a tree without git, the day it is tested.
+    let today = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let commit = time.unwrap_or_else(today);
     let faults: Vec<String> = STORED
         .iter()
         .filter_map(|(name, remedy)| {

@@ -13,16 +13,42 @@ fn root() -> PathBuf {
 }
 
 /// Every file that belongs to the project, relative to the checkout: what git tracks or would track, ignored files
-/// left out.
+/// left out; in a tree without git, what lies there.
 fn files() -> Vec<String> {
-    let output = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root())
-        .output()
-        .expect("git lists the project's files");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    from_git().unwrap_or_else(from_disk)
+}
+
+fn from_git() -> Option<Vec<String>> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root());
+    let output = git.output().ok().filter(|output| output.status.success())?;
     let names = String::from_utf8(output.stdout).unwrap();
-    names.lines().filter(|name| root().join(name).is_file()).map(str::to_owned).collect()
+    Some(names.lines().filter(|name| root().join(name).is_file()).map(str::to_owned).collect())
+}
+
+/// Everything but what commands make (`.gitignore`).
+fn from_disk() -> Vec<String> {
+    let is_made = |entry: &walkdir::DirEntry| {
+        let name = entry.file_name().to_string_lossy();
+        let path = entry.path().strip_prefix(root()).unwrap();
+        [".git", "target", "__pycache__"].contains(&&*name)
+            || name.ends_with(".new")
+            || (path.starts_with("reports") && path.components().count() > 1 && name != "README.md")
+            || path.starts_with("subjects/fuzz/artifacts")
+            || path.starts_with("subjects/fuzz/corpus")
+    };
+    let walk = walkdir::WalkDir::new(root()).into_iter().filter_entry(|entry| !is_made(entry));
+    let files = walk.map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+    files.map(|entry| entry.path().strip_prefix(root()).unwrap().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn without_git_the_same_files_are_found() {
+    let Some(mut expected) = from_git() else { return };
+    let mut found = from_disk();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
 }
 
 fn is_rust(name: &str) -> bool {
