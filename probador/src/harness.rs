@@ -22,6 +22,8 @@ pub fn main(belongs: fn(&Subject) -> bool) -> ExitCode {
 /// Runs every claim with each of its planted faults as a test: green without the fault, red with it.
 pub fn faults() -> ExitCode {
     run(false, |engine| {
+        // One for all, so that a claim is judged clean once.
+        let trials = Arc::new(Trials::new(Arc::clone(engine)));
         let pairs: Vec<_> =
             pairs(engine).into_iter().map(|(claim, fault)| (claim.clone(), fault.clone())).collect();
         pairs
@@ -34,9 +36,9 @@ pub fn faults() -> ExitCode {
                     return Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))
                         .with_ignored_flag(true);
                 }
-                let engine = Arc::clone(engine);
+                let trials = Arc::clone(&trials);
                 Trial::test(name, move || {
-                    let catches = Trials::new(&engine).catches(&claim, &fault);
+                    let catches = trials.catches(&claim, &fault);
                     catches.map_err(|doubt| format!("{} under `{}`: {doubt}", claim.id, fault.name).into())
                 })
             })

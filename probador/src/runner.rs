@@ -1,7 +1,7 @@
 //! Runs a plan: cases that compute in turn, others beside them, timing cases last and alone; outcomes as they come.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 
 use crate::case::{Case, Evidence, Outcome, Undecided, Verdict};
 use crate::checklist::Group;
@@ -21,34 +21,47 @@ pub fn run(
     let has_failed = AtomicBool::new(false);
     let mut outcomes = Vec::with_capacity(plan.len());
     for lanes in [[computing, beside], [alone, Vec::new()]] {
-        let (sender, receiver) = mpsc::channel();
-        let sender = Mutex::new(sender);
-        std::thread::scope(|scope| {
-            for lane in &lanes {
-                let (sender, has_failed) = (&sender, &has_failed);
-                let sender = sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                scope.spawn(move || {
-                    for case in lane {
-                        let outcome = if fail_fast && has_failed.load(Ordering::Relaxed) {
-                            not_run(case)
-                        } else {
-                            engine.run(case)
-                        };
-                        has_failed.fetch_or(outcome.is_red(), Ordering::Relaxed);
-                        // The receiver outlives the scope; it hears of every case.
-                        let _ = sender.send((*case, outcome));
-                    }
-                });
-            }
-            // Only the lanes' senders must keep the channel open.
-            *sender.lock().unwrap_or_else(PoisonError::into_inner) = mpsc::channel().0;
-            for (case, outcome) in receiver {
-                ended(case, &outcome);
-                outcomes.push(outcome);
-            }
+        let run_one = |case: &&Case| {
+            let outcome = if fail_fast && has_failed.load(Ordering::Relaxed) {
+                not_run(case)
+            } else {
+                engine.run(case)
+            };
+            has_failed.fetch_or(outcome.is_red(), Ordering::Relaxed);
+            outcome
+        };
+        in_lanes(&lanes, run_one, |case, outcome| {
+            ended(case, &outcome);
+            outcomes.push(outcome);
         });
     }
     outcomes
+}
+
+/// Does the jobs of each lane in turn, the lanes beside each other; what comes of them is handed over here, in the order
+/// they end.
+pub fn in_lanes<'j, J: Sync, R: Send>(
+    lanes: &'j [Vec<J>],
+    work: impl Fn(&J) -> R + Sync,
+    mut ended: impl FnMut(&'j J, R),
+) {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for lane in lanes {
+            let (sender, work) = (sender.clone(), &work);
+            scope.spawn(move || {
+                for job in lane {
+                    // The receiver outlives the scope; it hears of every job.
+                    let _ = sender.send((job, work(job)));
+                }
+            });
+        }
+        // Only the lanes' senders must keep the channel open.
+        drop(sender);
+        for (job, result) in receiver {
+            ended(job, result);
+        }
+    });
 }
 
 fn not_run(case: &Case) -> Outcome {

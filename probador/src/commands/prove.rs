@@ -1,6 +1,6 @@
 //! `prove`: sees every check fail, by each of the faults its claim names.
 
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -15,6 +15,7 @@ use crate::prove::{
     ClaimTrial, Doubt, FaultTrial, Keys, Matrix, PROOFS, Proof, Proofs, Reaction, Standing, Trials, obstacle,
     prove,
 };
+use crate::runner::in_lanes;
 
 /// What `--format json` prints.
 #[derive(Serialize)]
@@ -41,7 +42,7 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
         build_apr(&workspace, printer)?;
     }
     let options = Options { model: args.subject.model.clone(), seed: args.subject.seed };
-    let engine = Engine::open(workspace, &options)?;
+    let engine = Arc::new(Engine::open(workspace, &options)?);
     let jobs = jobs(&engine, args)?;
     if jobs.is_empty() {
         printer.error("no claim with a check was selected\nhint: `cargo probador list` names every claim");
@@ -61,7 +62,8 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
         printer.start_progress(open.len());
     }
     let human = args.format == Format::Human;
-    try_all(&engine, &open, |job, trial| {
+    let tried = Trials::new(Arc::clone(&engine));
+    try_all(&tried, &open, |job, trial| {
         if human && !matches!(trial.standing, Standing::Proven | Standing::Waiting { .. }) {
             for line in lines(&trial, printer) {
                 printer.talk(&line);
@@ -82,7 +84,7 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
     if is_kept && !open.is_empty() {
         proofs.write(&path)?;
     }
-    let matrix = args.matrix.then(|| matrix(&engine, printer));
+    let matrix = args.matrix.then(|| matrix(&engine, &tried, printer));
     match args.format {
         Format::Human => {
             for trial in &trials {
@@ -132,35 +134,16 @@ fn recalled(job: &Job<'_>) -> ClaimTrial {
 }
 
 /// Tries the jobs, claims that compute with the model in turn and others beside them; trials come as they end.
-fn try_all(engine: &Engine, jobs: &[Job<'_>], mut ended: impl FnMut(&Job<'_>, ClaimTrial)) {
-    let trials = Trials::new(engine);
-    let (computing, beside): (Vec<_>, Vec<_>) = jobs.iter().partition(|job| job.claim.group == Group::Model);
-    let (sender, receiver) = mpsc::channel();
-    let sender = Mutex::new(Some(sender));
-    std::thread::scope(|scope| {
-        for lane in [&computing, &beside] {
-            let sender = sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let trials = &trials;
-            scope.spawn(move || {
-                for job in lane {
-                    let trial = prove(engine, trials, job.claim, &job.faults);
-                    if let Some(sender) = &sender {
-                        // The receiver outlives the scope.
-                        let _ = sender.send((*job, trial));
-                    }
-                }
-            });
-        }
-        drop(sender.lock().unwrap_or_else(PoisonError::into_inner).take());
-        for (job, trial) in receiver {
-            ended(job, trial);
-        }
-    });
+fn try_all(trials: &Trials, jobs: &[Job<'_>], mut ended: impl FnMut(&Job<'_>, ClaimTrial)) {
+    let lanes: [Vec<&Job<'_>>; 2] = {
+        let (computing, beside) = jobs.iter().partition(|job| job.claim.group == Group::Model);
+        [computing, beside]
+    };
+    in_lanes(&lanes, |job| prove(trials, job.claim, &job.faults), |job, trial| ended(job, trial));
 }
 
 /// Every claim that can be tried, under every fault. A fault is planted once for all claims.
-fn matrix(engine: &Engine, printer: &mut Printer) -> Matrix {
-    let trials = Trials::new(engine);
+fn matrix(engine: &Engine, trials: &Trials, printer: &mut Printer) -> Matrix {
     let checklist = engine.checklist();
     let claims: Vec<&Claim> = checklist
         .claims()

@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::trial::{Doubt, Trials, obstacle};
 use crate::checklist::{Claim, ClaimId, Fault};
-use crate::engine::Engine;
 
 /// What trying a claim came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,10 +51,10 @@ pub enum Standing {
 }
 
 /// Tries `claim` clean, under nothing, and under each of `faults`.
-pub fn prove(engine: &Engine, trials: &Trials<'_>, claim: &Claim, faults: &[&Fault]) -> ClaimTrial {
+pub fn prove(trials: &Trials, claim: &Claim, faults: &[&Fault]) -> ClaimTrial {
     let ended =
         |standing, faults| ClaimTrial { claim: claim.id, title: claim.title.clone(), standing, faults };
-    if let Some(undecided) = obstacle(engine, claim) {
+    if let Some(undecided) = obstacle(trials.engine(), claim) {
         return ended(Standing::Waiting { why: undecided.to_string() }, Vec::new());
     }
     if let Err(doubt) = trials.clean(claim).and_then(|()| trials.calm(claim)) {

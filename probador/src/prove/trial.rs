@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::case::{Judgement, Undecided, Verdict};
 use crate::checklist::{Claim, ClaimId, Fault, Need};
@@ -70,15 +70,20 @@ impl fmt::Display for Doubt {
 }
 
 /// Tries claims on the engine's model, and remembers which are green clean.
-pub struct Trials<'e> {
-    engine: &'e Engine,
+pub struct Trials {
+    engine: Arc<Engine>,
     clean: Mutex<BTreeMap<ClaimId, Result<(), Doubt>>>,
 }
 
-impl<'e> Trials<'e> {
+impl Trials {
     /// Trials on the model of `engine`.
-    pub fn new(engine: &'e Engine) -> Self {
+    pub fn new(engine: Arc<Engine>) -> Self {
         Self { engine, clean: Mutex::default() }
+    }
+
+    /// The engine whose claims are tried.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Shows that `claim` is green clean and red under `fault`, in the words that the fault asks for.

@@ -1,8 +1,8 @@
 //! Grouped-query self-attention (Ainslie et al. 2023) with rotary positions and a bias on query, key and value.
 //!
-//! Qwen2's key biases are hundreds of times larger than what they are added to, and make scores of thousands. So that
-//! the rounding of f32 does not show in the logits, queries, keys and scores are computed in f64, and the cache holds
-//! keys without their bias: the bias's share of a score is added when the score is computed.
+//! Qwen2's key biases make scores of more than a thousand (`golden/README.md`). So that the rounding of f32 does not show
+//! in the logits, queries, keys and scores are computed in f64, and the cache holds keys without their bias: the bias's
+//! share of a score is added when the score is computed.
 
 use apr_generation::{Site, TensorKey};
 use apr_tensor::{AttentionShape, PositionTerm};

@@ -89,15 +89,10 @@ impl Pass<'_, '_> {
 
     /// Shows the probe a tensor of `layer` in f64, `[n, width]`; it sees it rounded to f32.
     pub(crate) fn show_wide(&mut self, layer: usize, site: Site, values: &[f64]) {
-        self.show_key_wide(TensorKey::Layer(layer, site), values);
-    }
-
-    /// Shows the probe a tensor in f64, `[n, width]`; it sees it rounded to f32.
-    pub(crate) fn show_key_wide(&mut self, key: TensorKey, values: &[f64]) {
-        if self.probe.as_ref().is_some_and(|probe| probe.wants(key)) {
+        if self.wants(layer, site) {
             let mut narrow = vec![0.0; values.len()];
             self.compute.narrow(values, &mut narrow);
-            self.show_key(key, &narrow);
+            self.show(layer, site, &narrow);
         }
     }
 

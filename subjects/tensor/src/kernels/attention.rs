@@ -1,6 +1,6 @@
 //! Causal grouped-query attention for a run of query positions of one key/value head.
 //!
-//! Scores are summed in f64: those of Qwen2 reach thousands, and the softmax exponentiates what a rounding of 2^-24 of
+//! Scores are summed in f64: those of Qwen2 reach more than a thousand, and the softmax exponentiates what a rounding of 2^-24 of
 //! that leaves wrong. Weights and values are f32.
 
 use super::elementwise::exp;

@@ -38,16 +38,16 @@ const PANEL_ROWS: usize = 32;
 const PANEL_FROM: usize = 8;
 
 /// Places in the weights that a single row of `x` reads in turn, and how many elements ahead it asks for each. It reads
-/// each weight once, so it waits for memory; the hardware's own prefetch restarts at every page. Over all matrices of the
-/// 0.5B model in f16, mapped, two threads: 4 places 30 GB/s (26 without asking ahead), 2 places 28, one place 20, where
-/// a loop that only reads gets 33 (`cargo run --release -p apr-qwen2 --example speed` shows the difference).
+/// each weight once, so it waits for memory; the hardware's own prefetch restarts at every page. Decoding with the 0.5B
+/// model in f16, mapped, two threads: 18 tokens a second from one place, 26 from four
+/// (`cargo run --release -p apr-qwen2 --example speed`).
 const STREAMS: usize = 4;
 /// See [`STREAMS`].
 const PREFETCH: usize = 1024;
 
 thread_local! {
     /// The panel of this thread, f32 or f64.
-    static PANEL: Cell<Buffer<u64>> = const { Cell::new(Buffer::new()) };
+    static PANEL: Cell<Buffer<u8>> = const { Cell::new(Buffer::new()) };
 }
 
 /// Computes one part with tiles of `TM` rows of `x` by `TN` rows of `w`.
@@ -72,8 +72,8 @@ pub(crate) unsafe fn matmul<L: Lanes, E: Element<L>, const TM: usize, const TN: 
     }
     // Taken and put back, not borrowed in a closure: a closure would be compiled without the instruction set.
     let mut panel = PANEL.take();
-    panel.resize(PANEL_ROWS * part.k);
-    let widened: *mut L::Scalar = bytemuck::cast_slice_mut::<u64, L::Scalar>(&mut panel).as_mut_ptr();
+    panel.resize(PANEL_ROWS * part.k * size_of::<L::Scalar>());
+    let widened: *mut L::Scalar = bytemuck::cast_slice_mut::<u8, L::Scalar>(&mut panel).as_mut_ptr();
     let mut first = part.first;
     while first < part.last {
         let last = part.last.min(first + PANEL_ROWS);
