@@ -267,6 +267,19 @@ fn a_claim_is_proven_once_and_again_when_something_it_depends_on_has_changed() {
     assert_eq!(prove(&["--seed", "5"]), (Some(0), r#""proven" "proven""#.to_owned()));
     checkout.edit("a-model-loading.yaml", "title: Metadata correct", "title: Metadata right");
     assert_eq!(prove(&[]), (Some(0), r#""known" "proven""#.to_owned()));
+    // The goldens are judged by, too.
+    let golden = checkout.path().join("golden");
+    fs::remove_file(&golden).unwrap();
+    fs::create_dir(&golden).unwrap();
+    for entry in fs::read_dir(repository().join("golden")).unwrap() {
+        let path = entry.unwrap().path();
+        symlink(&path, golden.join(path.file_name().unwrap())).unwrap();
+    }
+    assert_eq!(prove(&[]), (Some(0), r#""known" "known""#.to_owned()));
+    let models = fs::read_to_string(golden.join("models.yaml")).unwrap();
+    fs::remove_file(golden.join("models.yaml")).unwrap();
+    fs::write(golden.join("models.yaml"), models + "# changed\n").unwrap();
+    assert_eq!(prove(&[]), (Some(0), r#""proven" "proven""#.to_owned()));
 }
 
 #[test]

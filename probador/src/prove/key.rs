@@ -9,7 +9,11 @@ use crate::engine::Engine;
 use crate::stored::tree_hash;
 
 /// The parts of the engine that decide a verdict. What prints and writes it is not among them.
-const JUDGES: [&str; 12] = [
+const JUDGES: [&str; 16] = [
+    "availability.rs",
+    "engine.rs",
+    "models.rs",
+    "stored.rs",
     "case",
     "checklist",
     "checks",
@@ -41,6 +45,12 @@ impl Keys {
             update(&mut common, &tree_hash(&root.join("probador/src").join(judge))?);
         }
         update(&mut common, &tree_hash(&root.join("subjects"))?);
+        // What the goldens of the model say is hashed in their manifest, file by file.
+        let golden = root.join("golden");
+        for file in [golden.join("models.yaml"), golden.join(&context.model().name).join("manifest.yaml")] {
+            // A model without goldens has none.
+            update(&mut common, &std::fs::read_to_string(file).unwrap_or_default());
+        }
         update(&mut common, &model_hash(&context.model().path)?);
         Ok(Self { common })
     }
