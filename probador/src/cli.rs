@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::checklist::{ClaimId, Section};
+use crate::checklist::{ClaimId, FaultKind, Section};
 use crate::commands::{self, GoldenCommand, TensorCommand, TraceCommand};
 use crate::exit::ExitStatus;
 use crate::printer::{ColorChoice, Format, Printer};
@@ -218,7 +218,7 @@ pub struct CiArgs {
 /// `prove`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cargo probador prove\n  cargo probador prove C4 C8 --fresh\n  cargo probador prove --model release --format json"
+    after_help = "Examples:\n  cargo probador prove\n  cargo probador prove C4 C8 --fresh\n  cargo probador prove --kind data,wrap,fixture\n  cargo probador prove --model release --format json"
 )]
 pub struct ProveArgs {
     /// Only these claims [default: every claim with a check]
@@ -230,6 +230,9 @@ pub struct ProveArgs {
     /// Prove again what was proven before and has not changed
     #[arg(long)]
     pub fresh: bool,
+    /// Only faults that are planted so [default: all]; those in the sources take a build each
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub kind: Vec<FaultKind>,
     /// Try every claim under every fault, and name claims that catch just the same
     #[arg(long)]
     pub matrix: bool,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::case::{Case, Outcome, Subject, Verdict};
+use crate::checklist::FaultKind;
 use crate::engine::{Engine, Options};
 use crate::printer::{ColorChoice, Printer};
 use crate::prove::{Trials, obstacle, pairs};
@@ -33,6 +34,11 @@ pub fn faults() -> ExitCode {
                 let name = format!("fault::{}::{}", case.rsplit("::").next().unwrap_or(&case), fault.name);
                 if let Some(undecided) = obstacle(engine, &claim) {
                     let reason = undecided.to_string();
+                    return Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))
+                        .with_ignored_flag(true);
+                }
+                if fault.kind == FaultKind::Source {
+                    let reason = format!("it takes a build: cargo probador prove {}", claim.id);
                     return Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))
                         .with_ignored_flag(true);
                 }

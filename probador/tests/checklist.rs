@@ -127,6 +127,42 @@ fn a_fault_without_a_diagnostic_for_the_claim_is_refused() {
 }
 
 #[test]
+fn a_faults_file_that_is_no_yaml_is_the_only_problem_reported() {
+    let problems = spoiled("faults.yaml", "  kind: data", "  kind: data: wrap");
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(problems[0].starts_with("faults.yaml:7:"), "{problems:?}");
+}
+
+#[test]
+fn a_fault_in_the_sources_consists_of_edits_of_the_subjects() {
+    let kinds = "a fault of kind `source` consists of `edits`, and no other kind has any";
+    check("faults.yaml", "  kind: source", "  kind: wrap", kinds);
+    check("faults.yaml", "  kind: data", "  kind: source", kinds);
+    let file = "file: subjects/qwen2/src/model.rs";
+    for (elsewhere, expected) in [
+        ("file: probador/src/lib.rs", "`probador/src/lib.rs` is no file of the subjects"),
+        ("file: subjects/../probador/src/lib.rs", "is no file of the subjects"),
+    ] {
+        check("faults.yaml", file, elsewhere, expected);
+    }
+}
+
+/// Whether they are caught is for `cargo probador prove`, which builds; that they can be planted is seen here.
+#[test]
+fn every_edit_of_a_fault_applies_to_the_sources() {
+    let root = folder().parent().unwrap().to_owned();
+    for fault in load_committed().faults().values() {
+        let mut texts = std::collections::BTreeMap::new();
+        for edit in &fault.edits {
+            let text = texts
+                .entry(&edit.file)
+                .or_insert_with(|| std::fs::read_to_string(root.join(&edit.file)).unwrap());
+            *text = edit.apply(text).unwrap_or_else(|error| panic!("{}: {error}", fault.name));
+        }
+    }
+}
+
+#[test]
 fn totals_other_than_the_specifications_are_refused() {
     check("c-forward-pass.yaml", "points: 6", "points: 7", "section C totals 26 points, it must total 25");
 }

@@ -18,6 +18,9 @@ pub struct Fault {
     pub kind: FaultKind,
     /// What it does to the subject.
     pub does: String,
+    /// The changes that a fault in the sources consists of; none for other kinds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<Edit>,
     /// The claims it must turn red, each with words that the failure must hold.
     pub caught_by: BTreeMap<String, String>,
     /// The line it starts in.
@@ -25,8 +28,20 @@ pub struct Fault {
     pub line: u64,
 }
 
+/// A change to one file of the sources: text that stands there exactly once, and what takes its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Edit {
+    /// The file, from the top of the checkout.
+    pub file: String,
+    /// What stands there.
+    pub before: String,
+    /// What stands there instead.
+    pub after: String,
+}
+
 /// How a fault is planted; always from outside the subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
     /// Edits a copy of a model or another file.
@@ -65,8 +80,14 @@ impl FromNode for Fault {
         let name = fields.required::<String>("name", problems);
         let kind = fields.required("kind", problems);
         let does = fields.required("does", problems);
+        let edits = fields.optional("edits", Vec::<Edit>::new(), problems);
         let caught_by = fields.required::<BTreeMap<String, String>>("caught_by", problems);
         fields.finish(problems);
+        if let (Some(kind), Some(edits)) = (kind, &edits)
+            && (kind == FaultKind::Source) == edits.is_empty()
+        {
+            problems.add(at, "a fault of kind `source` consists of `edits`, and no other kind has any");
+        }
         if let Some(caught_by) = &caught_by {
             if caught_by.is_empty() {
                 problems.add(at, "a fault that no claim has to catch shows nothing");
@@ -80,6 +101,72 @@ impl FromNode for Fault {
                 }
             }
         }
-        Some(Self { name: name?, kind: kind?, does: does?, caught_by: caught_by?, line: at.line })
+        Some(Self {
+            name: name?,
+            kind: kind?,
+            does: does?,
+            edits: edits?,
+            caught_by: caught_by?,
+            line: at.line,
+        })
+    }
+}
+
+impl Edit {
+    /// The text of the file with the edit in it; an error when it no longer applies.
+    pub fn apply(&self, text: &str) -> Result<String, String> {
+        match text.matches(&self.before).count() {
+            1 if self.before == self.after => Err(format!("the edit of `{}` changes nothing", self.file)),
+            1 => Ok(text.replacen(&self.before, &self.after, 1)),
+            n => Err(format!(
+                "the edit of `{}` no longer applies: what it replaces is there {n} times, not once",
+                self.file
+            )),
+        }
+    }
+}
+
+impl FromNode for Edit {
+    fn from_node(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::new(node, "an edit", problems)?;
+        let at = fields.at();
+        let file = fields.required::<String>("file", problems);
+        let before = fields.required::<String>("before", problems);
+        let after = fields.required("after", problems);
+        fields.finish(problems);
+        if let Some(file) = &file {
+            let is_inside = std::path::Path::new(file)
+                .components()
+                .all(|part| matches!(part, std::path::Component::Normal(_)));
+            if !(is_inside && file.starts_with("subjects/")) {
+                problems.add(at, format!("`{file}` is no file of the subjects"));
+            }
+        }
+        if before.as_ref().is_some_and(|before| before.trim().is_empty()) {
+            problems.add(at, "an edit replaces some text");
+        }
+        Some(Self { file: file?, before: before?, after: after? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_applies_once_or_not_at_all() {
+        let edit = |before: &str, after: &str| Edit {
+            file: "subjects/a.rs".to_owned(),
+            before: before.to_owned(),
+            after: after.to_owned(),
+        };
+        assert_eq!(edit("start + 1", "start").apply("let n = start + 1;"), Ok("let n = start;".to_owned()));
+        let error = edit("start", "end").apply("start..start").unwrap_err();
+        assert_eq!(
+            error,
+            "the edit of `subjects/a.rs` no longer applies: what it replaces is there 2 times, not once"
+        );
+        assert!(edit("stop", "end").apply("start").unwrap_err().contains("0 times"));
+        assert!(edit("start", "start").apply("start").unwrap_err().contains("changes nothing"));
     }
 }

@@ -46,7 +46,7 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
     let mut section_problems = Vec::new();
     for source in sections {
         let mut found = Problems::new(&source.file);
-        for node in items(source, &mut found, "a list of claims") {
+        for node in items(source, &mut found, "a list of claims").unwrap_or_default() {
             if let Some(claim) = Claim::read(&node, &source.file, &mut found) {
                 claims.push((claim, node.at));
             }
@@ -55,7 +55,10 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
     }
     let mut fault_problems = Problems::new(&faults.file);
     let mut by_name = BTreeMap::new();
-    for node in items(faults, &mut fault_problems, "a list of faults") {
+    let fault_nodes = items(faults, &mut fault_problems, "a list of faults");
+    // Of a file that is no YAML only that is said, not that each of its faults is missing.
+    let has_faults = fault_nodes.is_some();
+    for node in fault_nodes.unwrap_or_default() {
         let Some(fault) = Fault::from_node(&node, &mut fault_problems) else { continue };
         let name = fault.name.clone();
         if let Some(earlier) = by_name.insert(name.clone(), fault) {
@@ -76,6 +79,7 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
         }
         for name in &claim.faults {
             match by_name.get(name) {
+                None if !has_faults => {}
                 None => found.add(*at, format!("{}: fault `{name}` is not in {}", claim.id, faults.file)),
                 Some(fault) if fault.diagnostic(claim.id).is_none() => found.add(
                     *at,
@@ -131,17 +135,17 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
     }
 }
 
-/// The items of a file that is one list.
-fn items(source: &SourceText, problems: &mut Problems, expected: &str) -> Vec<Node> {
+/// The items of a file that is one list; `None` when it is none.
+fn items(source: &SourceText, problems: &mut Problems, expected: &str) -> Option<Vec<Node>> {
     match parse(&source.file, &source.text) {
         Err(problem) => {
             problems.add(problem.at, problem.what);
-            Vec::new()
+            None
         }
-        Ok(Node { value: Value::Seq(items), .. }) => items,
+        Ok(Node { value: Value::Seq(items), .. }) => Some(items),
         Ok(node) => {
             problems.add(node.at, format!("expected {expected}, found {}", node.value.kind()));
-            Vec::new()
+            None
         }
     }
 }

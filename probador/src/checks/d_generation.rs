@@ -116,7 +116,10 @@ pub(super) fn sampled_reply(
     Ok(generate(model, tokenizer, prompt, &params, &mut |_: &Step<'_>| ControlFlow::Continue(()))?)
 }
 
-/// D2: different seeds give different replies at temperature 1.
+/// Half of the probability: with it the tail is drawn from every other time where nothing keeps it out.
+const NUCLEUS: f32 = 0.5;
+
+/// D2: different seeds give different replies at temperature 1, and a nucleus keeps out the tail.
 fn seeds_make_a_difference(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
     let (n, mut rng) = context.sampling(claim)?;
     let (mut model, tokenizer) = (context.fork()?, context.tokenizer()?);
@@ -134,7 +137,37 @@ fn seeds_make_a_difference(context: &Context, claim: &Claim) -> Result<Judgement
         }
     }
     judgement.exactly("pairs of seeds with one reply", n_same, 0, "", n);
+    let (mut n_outside, mut n_chosen) = (0, 0);
+    for _ in 0..n {
+        let prompt = tokenizer.encode(&samples::prompt(&mut rng));
+        let mut params = sampled(rng.random(), 1.0, 24, Vec::new());
+        params.sampling.top_p = NUCLEUS;
+        generate(model.as_mut(), tokenizer, &prompt, &params, &mut |step: &Step<'_>| {
+            n_chosen += 1;
+            let likelier = mass_of_likelier(step.logits, step.id);
+            // Equals may come in any order, and the last of the nucleus begins below its limit.
+            if likelier >= f64::from(NUCLEUS) + 1e-6 {
+                n_outside += 1;
+                judgement.fail(format!(
+                    "token {} lies outside the nucleus: likelier ones hold {likelier:.3}, top-p is {NUCLEUS}",
+                    step.id.0
+                ));
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    judgement.exactly("tokens outside the nucleus", n_outside, 0, "", n_chosen);
     Ok(judgement)
+}
+
+/// The probability of all tokens with a higher logit than `id`, in double precision.
+fn mass_of_likelier(logits: &[f32], id: TokenId) -> f64 {
+    let chosen = logits[id.index()];
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |logit: f32| f64::from(logit - max).exp();
+    let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+    let likelier: f64 = logits.iter().filter(|&&logit| logit > chosen).map(|&logit| weight(logit)).sum();
+    likelier / total
 }
 
 /// A model that, after `n_before` decoded tokens, is certain that `token` comes next; all else is the model's own.

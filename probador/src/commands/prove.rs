@@ -1,19 +1,20 @@
 //! `prove`: sees every check fail, by each of the faults its claim names.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::full::build_apr;
 use super::workspace;
-use crate::checklist::{Claim, Fault, FaultKind, Group};
+use crate::checklist::{Claim, ClaimId, Edit, Fault, FaultKind, Group};
 use crate::cli::{Global, ProveArgs};
 use crate::engine::{Engine, Options};
 use crate::exit::ExitStatus;
 use crate::printer::{Format, Printer, Tone};
 use crate::prove::{
-    ClaimTrial, Doubt, FaultTrial, Keys, Matrix, PROOFS, Proof, Proofs, Reaction, Standing, Trials, obstacle,
-    prove,
+    ClaimTrial, Doubt, Keys, Matrix, PROOFS, Proof, Proofs, Reaction, Scratch, Standing, Trials, obstacle,
 };
 use crate::runner::in_lanes;
 
@@ -29,62 +30,54 @@ struct Document<'d> {
 /// A claim that is to be tried.
 struct Job<'e> {
     claim: &'e Claim,
+    /// The faults it names that nobody has seen it red under yet.
     faults: Vec<&'e Fault>,
     key: String,
+    /// The faults it was red under before, with nothing changed since.
+    known: Vec<String>,
 }
 
 /// Tries the claims that were asked for, keeps the proofs, and says what survived.
 pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let workspace = workspace(global)?;
     let path = workspace.path(PROOFS);
-    let mut proofs = Proofs::read(&path)?;
+    // Another seed is another proof, and not the one that is kept.
+    let mut keeper = Keeper { proofs: Proofs::read(&path)?, path, is_kept: args.subject.seed.is_none() };
     if !args.no_build {
         build_apr(&workspace, printer)?;
     }
     let options = Options { model: args.subject.model.clone(), seed: args.subject.seed };
     let engine = Arc::new(Engine::open(workspace, &options)?);
-    let jobs = jobs(&engine, args)?;
+    let model = engine.context().model().name.clone();
+    let jobs = jobs(&engine, args, &keeper)?;
     if jobs.is_empty() {
         printer.error("no claim with a check was selected\nhint: `cargo probador list` names every claim");
         return Ok(ExitStatus::NothingRan);
     }
-    let model = engine.context().model().name.clone();
-    // Another seed is another proof, and not the one that is kept.
-    let is_kept = args.subject.seed.is_none();
-    let mut trials = Vec::new();
-    let (known, open): (Vec<Job<'_>>, Vec<Job<'_>>) = jobs
-        .into_iter()
-        .partition(|job| is_kept && !args.fresh && proofs.holds(&model, &job.claim.id.to_string(), &job.key));
-    for job in &known {
-        trials.push(recalled(job));
-    }
-    if args.format == Format::Human {
+    let human = args.format == Format::Human;
+    let mut trials: BTreeMap<ClaimId, ClaimTrial> =
+        jobs.iter().map(|job| (job.claim.id, ClaimTrial::new(job.claim, &job.known))).collect();
+    let open: Vec<&Job<'_>> = jobs.iter().filter(|job| !job.faults.is_empty()).collect();
+    if human {
         printer.start_progress(open.len());
     }
-    let human = args.format == Format::Human;
     let tried = Trials::new(Arc::clone(&engine));
     try_all(&tried, &open, |job, trial| {
-        if human && !matches!(trial.standing, Standing::Proven | Standing::Waiting { .. }) {
+        if human && !matches!(trial.standing, Standing::Proven | Standing::Unfinished | Standing::Waiting { .. })
+        {
             for line in lines(&trial, printer) {
                 printer.talk(&line);
             }
         }
         printer.advance();
-        if is_kept && !matches!(trial.standing, Standing::Waiting { .. }) {
-            let proof = (trial.standing == Standing::Proven).then(|| Proof {
-                key: job.key.clone(),
-                faults: trial.faults.iter().map(|fault| fault.fault.clone()).collect(),
-            });
-            proofs.set(&model, &trial.claim.to_string(), proof);
-        }
-        trials.push(trial);
+        keeper.note(&model, job, &trial);
+        trials.insert(job.claim.id, trial);
     });
     printer.end_progress();
-    trials.sort_by_key(|trial| trial.claim);
-    if is_kept && !open.is_empty() {
-        proofs.write(&path)?;
-    }
-    let matrix = args.matrix.then(|| matrix(&engine, &tried, printer));
+    keeper.write()?;
+    try_in_sources(&engine, &open, &mut trials, printer, |job, trial| keeper.keep(&model, job, trial))?;
+    let trials: Vec<ClaimTrial> = trials.into_values().collect();
+    let matrix = args.matrix.then(|| matrix(&engine, &tried, printer)).transpose()?;
     match args.format {
         Format::Human => {
             for trial in &trials {
@@ -105,45 +98,151 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
     Ok(status(&trials))
 }
 
-fn jobs<'e>(engine: &'e Engine, args: &ProveArgs) -> anyhow::Result<Vec<Job<'e>>> {
+/// The file of proofs, and whether this run may add to it.
+struct Keeper {
+    proofs: Proofs,
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl Keeper {
+    /// Notes what `trial` showed.
+    fn note(&mut self, model: &str, job: &Job<'_>, trial: &ClaimTrial) {
+        if matches!(trial.standing, Standing::Waiting { .. }) {
+            return;
+        }
+        let faults = trial.caught();
+        let is_shown = !faults.is_empty() && !matches!(trial.standing, Standing::Doubtful { .. });
+        let proof = is_shown.then(|| Proof { key: job.key.clone(), faults });
+        self.proofs.set(model, &trial.claim.to_string(), proof);
+    }
+
+    /// Notes it and writes the file, since the next trial may take long.
+    fn keep(&mut self, model: &str, job: &Job<'_>, trial: &ClaimTrial) -> anyhow::Result<()> {
+        self.note(model, job, trial);
+        self.write()
+    }
+
+    fn write(&self) -> anyhow::Result<()> {
+        if self.is_kept { self.proofs.write(&self.path) } else { Ok(()) }
+    }
+}
+
+fn jobs<'e>(engine: &'e Engine, args: &ProveArgs, keeper: &Keeper) -> anyhow::Result<Vec<Job<'e>>> {
     let keys = Keys::new(engine)?;
+    let model = &engine.context().model().name;
     let checklist = engine.checklist();
     let is_selected =
         |claim: &&Claim| claim.has_check() && (args.claims.is_empty() || args.claims.contains(&claim.id));
+    let is_asked_for = |fault: &&Fault| args.kind.is_empty() || args.kind.contains(&fault.kind);
     checklist
         .claims()
         .iter()
         .filter(is_selected)
         .map(|claim| {
-            let faults: Vec<&Fault> =
+            let named: Vec<&Fault> =
                 claim.faults.iter().filter_map(|name| checklist.faults().get(name)).collect();
-            Ok(Job { claim, key: keys.of(claim, &faults)?, faults })
+            let key = keys.of(claim, &named)?;
+            let known = if keeper.is_kept && !args.fresh {
+                keeper.proofs.caught(model, &claim.id.to_string(), &key).to_vec()
+            } else {
+                Vec::new()
+            };
+            let is_new = |fault: &&Fault| !known.contains(&fault.name);
+            let faults = named.into_iter().filter(is_asked_for).filter(is_new).collect();
+            Ok(Job { claim, faults, key, known })
         })
         .collect()
 }
 
-/// A trial that was made before.
-fn recalled(job: &Job<'_>) -> ClaimTrial {
-    let faults = job.faults.iter().map(|fault| FaultTrial { fault: fault.name.clone(), doubt: None });
-    ClaimTrial {
-        claim: job.claim.id,
-        title: job.claim.title.clone(),
-        standing: Standing::Known,
-        faults: faults.collect(),
-    }
-}
-
-/// Tries the jobs, claims that compute with the model in turn and others beside them; trials come as they end.
-fn try_all(trials: &Trials, jobs: &[Job<'_>], mut ended: impl FnMut(&Job<'_>, ClaimTrial)) {
+/// Tries the jobs' faults that are planted in this process, claims that compute with the model in turn and others beside
+/// them; trials come as they end.
+fn try_all(trials: &Trials, jobs: &[&Job<'_>], mut ended: impl FnMut(&Job<'_>, ClaimTrial)) {
     let lanes: [Vec<&Job<'_>>; 2] = {
         let (computing, beside) = jobs.iter().partition(|job| job.claim.group == Group::Model);
         [computing, beside]
     };
-    in_lanes(&lanes, |job| prove(trials, job.claim, &job.faults), |job, trial| ended(job, trial));
+    let work = |job: &&Job<'_>| {
+        let mut trial = ClaimTrial::new(job.claim, &job.known);
+        let planted_here: Vec<&Fault> =
+            job.faults.iter().copied().filter(|fault| fault.kind != FaultKind::Source).collect();
+        trial.run(trials, job.claim, &planted_here);
+        trial
+    };
+    in_lanes(&lanes, work, |job, trial| ended(job, trial));
+}
+
+/// Tries the jobs' faults in the sources: first the sources as they are, built in the scratch copy, then fault by fault,
+/// since each is a build.
+fn try_in_sources(
+    engine: &Engine,
+    jobs: &[&Job<'_>],
+    trials: &mut BTreeMap<ClaimId, ClaimTrial>,
+    printer: &mut Printer,
+    mut ended: impl FnMut(&Job<'_>, &ClaimTrial) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut by_fault: BTreeMap<&str, (&Fault, Vec<&Job<'_>>)> = BTreeMap::new();
+    for &job in jobs {
+        if matches!(trials[&job.claim.id].standing, Standing::Doubtful { .. } | Standing::Waiting { .. }) {
+            continue;
+        }
+        for fault in job.faults.iter().filter(|fault| fault.kind == FaultKind::Source) {
+            by_fault.entry(&fault.name).or_insert_with(|| (fault, Vec::new())).1.push(job);
+        }
+    }
+    if by_fault.is_empty() {
+        return Ok(());
+    }
+    printer.talk(&format!(
+        "{} faults in the sources, a build each: the first takes minutes, the others less",
+        by_fault.len()
+    ));
+    printer.start_progress(by_fault.len() + 1);
+    let scratch = Scratch::open(engine.context().workspace())?;
+    let mut claims: Vec<&Claim> =
+        by_fault.values().flat_map(|(_, jobs)| jobs.iter().map(|job| job.claim)).collect();
+    claims.sort_by_key(|claim| claim.id);
+    claims.dedup_by_key(|claim| claim.id);
+    let calm = react_in_sources(&scratch, &[], engine, &claims);
+    printer.advance();
+    for (fault, jobs) in by_fault.into_values() {
+        let (nervous, calm): (Vec<&Job<'_>>, Vec<&Job<'_>>) = jobs
+            .into_iter()
+            .partition(|job| !matches!(calm[&job.claim.id], Reaction::Survived { .. }));
+        let calm_claims: Vec<&Claim> = calm.iter().map(|job| job.claim).collect();
+        let reactions = react_in_sources(&scratch, &fault.edits, engine, &calm_claims);
+        for job in nervous {
+            let why = "its check is not green when the sources are built as they are".to_owned();
+            trials.entry(job.claim.id).and_modify(|trial| trial.add(&fault.name, Err(Doubt::Nervous(why))));
+        }
+        for job in calm {
+            let caught = reactions[&job.claim.id].clone().shows(job.claim, fault);
+            if let Some(trial) = trials.get_mut(&job.claim.id) {
+                trial.add(&fault.name, caught);
+                ended(job, trial)?;
+            }
+        }
+        printer.advance();
+    }
+    printer.end_progress();
+    Ok(())
+}
+
+/// How `claims` take `edits` of the sources; broken, all of them, where nothing can be built or run.
+fn react_in_sources(
+    scratch: &Scratch,
+    edits: &[Edit],
+    engine: &Engine,
+    claims: &[&Claim],
+) -> BTreeMap<ClaimId, Reaction> {
+    scratch.build(edits).and_then(|built| built.react(engine, claims)).unwrap_or_else(|error| {
+        let broken = Reaction::Broken { why: format!("{error:#}") };
+        claims.iter().map(|claim| (claim.id, broken.clone())).collect()
+    })
 }
 
 /// Every claim that can be tried, under every fault. A fault is planted once for all claims.
-fn matrix(engine: &Engine, trials: &Trials, printer: &mut Printer) -> Matrix {
+fn matrix(engine: &Engine, trials: &Trials, printer: &mut Printer) -> anyhow::Result<Matrix> {
     let checklist = engine.checklist();
     let claims: Vec<&Claim> = checklist
         .claims()
@@ -151,6 +250,8 @@ fn matrix(engine: &Engine, trials: &Trials, printer: &mut Printer) -> Matrix {
         .filter(|claim| claim.has_check() && obstacle(engine, claim).is_none() && trials.clean(claim).is_ok())
         .collect();
     let faults = checklist.faults();
+    let has_sources = faults.values().any(|fault| fault.kind == FaultKind::Source);
+    let scratch = has_sources.then(|| Scratch::open(engine.context().workspace())).transpose()?;
     printer.start_progress(faults.len());
     let mut matrix = Matrix::of(claims.iter().map(|claim| claim.id));
     for fault in faults.values() {
@@ -165,7 +266,15 @@ fn matrix(engine: &Engine, trials: &Trials, printer: &mut Printer) -> Matrix {
             _ if is_of_speed => claim.group == Group::Perf,
             FaultKind::Data | FaultKind::Wrap | FaultKind::Source => claim.group != Group::Source,
         };
-        if let Ok(faulty) = trials.planted(fault) {
+        if fault.kind == FaultKind::Source {
+            let claims: Vec<&Claim> = claims.iter().filter(seen_by).copied().collect();
+            let reactions = scratch.as_ref().map(|scratch| react_in_sources(scratch, &fault.edits, engine, &claims));
+            for (claim, reaction) in reactions.into_iter().flatten() {
+                if let Reaction::Red { .. } = reaction {
+                    matrix.note_red(claim, &fault.name);
+                }
+            }
+        } else if let Ok(faulty) = trials.planted(fault) {
             for claim in claims.iter().filter(seen_by) {
                 if let Reaction::Red { .. } = trials.react(claim, &faulty) {
                     matrix.note_red(claim.id, &fault.name);
@@ -175,16 +284,18 @@ fn matrix(engine: &Engine, trials: &Trials, printer: &mut Printer) -> Matrix {
         printer.advance();
     }
     printer.end_progress();
-    matrix
+    Ok(matrix)
 }
 
 /// What a person reads of one trial.
 fn lines(trial: &ClaimTrial, printer: &Printer) -> Vec<String> {
-    let n = trial.faults.len();
-    let caught = trial.faults.iter().filter(|fault| fault.doubt.is_none()).count();
+    let (n, caught) = (trial.n_named, trial.caught().len());
     let (tone, word, rest) = match &trial.standing {
         Standing::Proven => (Tone::Good, "proven", format!("red under {n} of {n} faults")),
         Standing::Known => (Tone::Good, "proven", format!("red under {n} of {n} faults, as before")),
+        Standing::Unfinished => {
+            (Tone::Unsure, "OPEN", format!("red under {caught} of {n} faults, the others were not tried"))
+        }
         Standing::Survived => (Tone::Bad, "SURVIVED", format!("red under {caught} of {n} faults")),
         Standing::Doubtful { why } => (Tone::Bad, "DOUBTFUL", why.clone()),
         Standing::Waiting { why } => (Tone::Faint, "waiting", why.clone()),
@@ -205,6 +316,7 @@ fn terse(trial: &ClaimTrial) -> String {
 fn word(standing: &Standing) -> &'static str {
     match standing {
         Standing::Proven | Standing::Known => "proven",
+        Standing::Unfinished => "open",
         Standing::Survived => "survived",
         Standing::Doubtful { .. } => "doubtful",
         Standing::Waiting { .. } => "waiting",
@@ -220,7 +332,7 @@ fn summary(engine: &Engine, model: &str, trials: &[ClaimTrial], matrix: Option<&
         format!(
             "{} claims proven on {model}, {} not, {} wait; {survivors} faults survived",
             count("proven"),
-            count("survived") + count("doubtful"),
+            count("survived") + count("doubtful") + count("open"),
             count("waiting")
         ),
     ];
@@ -244,7 +356,9 @@ fn status(trials: &[ClaimTrial]) -> ExitStatus {
             && trial.faults.iter().any(|fault| !matches!(fault.doubt, None | Some(Doubt::Broken(_))))
     };
     let is_open =
-        |trial: &ClaimTrial| matches!(trial.standing, Standing::Survived | Standing::Doubtful { .. });
+        |trial: &ClaimTrial| {
+            matches!(trial.standing, Standing::Survived | Standing::Doubtful { .. } | Standing::Unfinished)
+        };
     if trials.iter().any(survived) {
         ExitStatus::FaultSurvived
     } else if trials.iter().any(is_open) {

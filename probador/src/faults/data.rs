@@ -5,13 +5,17 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use apr_format::{AprFile, AprWriter, Metadata, Overwrite, TensorSpec};
+use apr_format::{AprFile, AprWriter, IndexEntry, Metadata, Overwrite, TensorSpec};
 use apr_tensor::DType;
 use half::{bf16, f16};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr_normal::standard_normal;
 use serde_json::Value;
+
+/// What the head is called where it is not the embedding.
+const HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
 
 /// Edits a tensor, given by name, in place.
 type EditTensor = fn(&str, &mut [f32]);
@@ -60,6 +64,11 @@ pub(super) fn edited(name: &str, model: &Path, folder: &Path) -> anyhow::Result<
             }
         }),
         "random-weights" => Some(redrawn),
+        "head-untied" => Some(|name, values| {
+            if name == HEAD {
+                redrawn(name, values);
+            }
+        }),
         "weights-not-finite" => Some(|name, values| {
             if name == "model.layers.1.mlp.up_proj.weight" {
                 values[7] = f32::NAN;
@@ -92,6 +101,16 @@ pub(super) fn edited(name: &str, model: &Path, folder: &Path) -> anyhow::Result<
             }
             Ok(())
         }),
+        "head-untied" => Some(|metadata| {
+            metadata.config.tie_word_embeddings = false;
+            Ok(())
+        }),
+        "normalizer-removed" => Some(|metadata| {
+            edit_tokenizer(metadata, |tokenizer| {
+                tokenizer["normalizer"] = Value::Null;
+                Ok(())
+            })
+        }),
         "merges-reordered" => Some(|metadata| edit_tokenizer(metadata, reorder_merges)),
         "special-id-moved" => Some(|metadata| edit_tokenizer(metadata, exchange_special_ids)),
         _ => None,
@@ -99,7 +118,11 @@ pub(super) fn edited(name: &str, model: &Path, folder: &Path) -> anyhow::Result<
     if tensors.is_none() && metadata.is_none() && name != "layers-swapped" {
         return Ok(None);
     }
-    let from = |name_of: &str| if name == "layers-swapped" { neighbour(name_of) } else { name_of.to_owned() };
+    let from = |name_of: &str| match name_of {
+        HEAD if name == "head-untied" => EMBEDDING.to_owned(),
+        _ if name == "layers-swapped" => neighbour(name_of),
+        _ => name_of.to_owned(),
+    };
     rewrite(model, &copy, metadata, tensors, from)?;
     Ok(Some(copy))
 }
@@ -117,21 +140,28 @@ fn rewrite(
     if let Some(edit) = metadata {
         edit(&mut edited)?;
     }
-    let specs = file.entries().iter().map(|entry| TensorSpec {
-        name: entry.name.clone(),
-        dtype: entry.dtype,
-        shape: entry.shape.clone(),
-    });
-    let mut writer = AprWriter::create(copy, edited, specs.collect(), Overwrite::Refuse)?;
-    for entry in file.entries() {
-        let source = from(&entry.name);
+    let spec = |name: &str, like: &IndexEntry| TensorSpec {
+        name: name.to_owned(),
+        dtype: like.dtype,
+        shape: like.shape.clone(),
+    };
+    let mut specs: Vec<TensorSpec> = file.entries().iter().map(|entry| spec(&entry.name, entry)).collect();
+    if !edited.config.tie_word_embeddings && specs.iter().all(|spec| spec.name != HEAD) {
+        let embedding = file.entries().iter().find(|entry| entry.name == EMBEDDING);
+        specs.push(spec(HEAD, embedding.context("the model has no embedding")?));
+        specs.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
+    let mut writer = AprWriter::create(copy, edited, specs, Overwrite::Refuse)?;
+    for name in names {
+        let source = from(&name);
         let tensor = file.tensor(&source).with_context(|| format!("there is no tensor `{source}`"))?;
         match tensors {
-            None => writer.write_tensor(&entry.name, tensor.bytes())?,
+            None => writer.write_tensor(&name, tensor.bytes())?,
             Some(edit) => {
                 let mut values = tensor.to_f32();
-                edit(&entry.name, &mut values);
-                writer.write_tensor(&entry.name, &narrowed(&values, tensor.dtype()))?;
+                edit(&name, &mut values);
+                writer.write_tensor(&name, &narrowed(&values, tensor.dtype()))?;
             }
         }
     }

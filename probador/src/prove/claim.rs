@@ -15,7 +15,9 @@ pub struct ClaimTrial {
     /// Where it stands.
     #[serde(flatten)]
     pub standing: Standing,
-    /// The faults it was tried under, each with why it is not caught, if it is not.
+    /// Faults the claim names.
+    pub n_named: usize,
+    /// The faults it was tried under, now or before with nothing changed since.
     pub faults: Vec<FaultTrial>,
 }
 
@@ -36,6 +38,8 @@ pub enum Standing {
     Proven,
     /// Proven before, and nothing it depends on has changed.
     Known,
+    /// Caught every fault it was tried under, and not all were tried.
+    Unfinished,
     /// At least one fault is not caught.
     Survived,
     /// It could not be tried as it must be.
@@ -50,20 +54,60 @@ pub enum Standing {
     },
 }
 
-/// Tries `claim` clean, under nothing, and under each of `faults`.
-pub fn prove(trials: &Trials, claim: &Claim, faults: &[&Fault]) -> ClaimTrial {
-    let ended =
-        |standing, faults| ClaimTrial { claim: claim.id, title: claim.title.clone(), standing, faults };
-    if let Some(undecided) = obstacle(trials.engine(), claim) {
-        return ended(Standing::Waiting { why: undecided.to_string() }, Vec::new());
+impl ClaimTrial {
+    /// `claim` before it is tried, caught under `known` faults before.
+    pub fn new(claim: &Claim, known: &[String]) -> Self {
+        let faults = known.iter().map(|name| FaultTrial { fault: name.clone(), doubt: None }).collect();
+        let mut trial = Self {
+            claim: claim.id,
+            title: claim.title.clone(),
+            standing: Standing::Unfinished,
+            n_named: claim.faults.len(),
+            faults,
+        };
+        trial.settle();
+        if trial.standing == Standing::Proven {
+            trial.standing = Standing::Known;
+        }
+        trial
     }
-    if let Err(doubt) = trials.clean(claim).and_then(|()| trials.calm(claim)) {
-        return ended(Standing::Doubtful { why: doubt.to_string() }, Vec::new());
+
+    /// Tries it clean, under nothing, and under each of `faults`, planted in this process.
+    pub fn run(&mut self, trials: &Trials, claim: &Claim, faults: &[&Fault]) {
+        if let Some(undecided) = obstacle(trials.engine(), claim) {
+            self.standing = Standing::Waiting { why: undecided.to_string() };
+            return;
+        }
+        if let Err(doubt) = trials.clean(claim).and_then(|()| trials.calm(claim)) {
+            self.standing = Standing::Doubtful { why: doubt.to_string() };
+            return;
+        }
+        for fault in faults {
+            self.add(&fault.name, trials.catches(claim, fault));
+        }
+        self.settle();
     }
-    let tried: Vec<FaultTrial> = faults
-        .iter()
-        .map(|fault| FaultTrial { fault: fault.name.clone(), doubt: trials.catches(claim, fault).err() })
-        .collect();
-    let is_proven = !tried.is_empty() && tried.iter().all(|fault| fault.doubt.is_none());
-    ended(if is_proven { Standing::Proven } else { Standing::Survived }, tried)
+
+    /// Notes how it took a fault.
+    pub fn add(&mut self, fault: &str, caught: Result<(), Doubt>) {
+        self.faults.push(FaultTrial { fault: fault.to_owned(), doubt: caught.err() });
+        self.settle();
+    }
+
+    /// The faults it is shown to catch.
+    pub fn caught(&self) -> Vec<String> {
+        let caught = self.faults.iter().filter(|fault| fault.doubt.is_none());
+        caught.map(|fault| fault.fault.clone()).collect()
+    }
+
+    fn settle(&mut self) {
+        let caught = self.faults.iter().filter(|fault| fault.doubt.is_none()).count();
+        self.standing = if caught < self.faults.len() {
+            Standing::Survived
+        } else if caught == 0 || caught < self.n_named {
+            Standing::Unfinished
+        } else {
+            Standing::Proven
+        };
+    }
 }

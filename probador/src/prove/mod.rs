@@ -5,10 +5,12 @@ mod claim;
 mod key;
 mod matrix;
 mod proofs;
+mod scratch;
 mod trial;
 
-pub use claim::{ClaimTrial, FaultTrial, Standing, prove};
+pub use claim::{ClaimTrial, FaultTrial, Standing};
 pub use key::Keys;
 pub use matrix::Matrix;
 pub use proofs::{PROOFS, Proof, Proofs};
+pub use scratch::{Built, Scratch};
 pub use trial::{Doubt, Reaction, Trials, obstacle, pairs};

@@ -49,9 +49,9 @@ impl Proofs {
         crate::report::write_file(path, text.as_bytes())
     }
 
-    /// Whether `claim` was proven on `model` with everything as `key` says it is now.
-    pub fn holds(&self, model: &str, claim: &str, key: &str) -> bool {
-        self.get(model, claim).is_some_and(|proof| proof.key == key)
+    /// The faults that `claim` was red under on `model`, with everything as `key` says it is now.
+    pub fn caught(&self, model: &str, claim: &str, key: &str) -> &[String] {
+        self.get(model, claim).filter(|proof| proof.key == key).map_or(&[], |proof| &proof.faults)
     }
 
     /// The proof of `claim` on `model`, fresh or stale.
@@ -78,11 +78,12 @@ mod tests {
         let mut proofs = Proofs::default();
         let proof = Proof { key: "k".to_owned(), faults: vec!["f".to_owned()] };
         proofs.set("tiny", "A1", Some(proof));
-        assert!(proofs.holds("tiny", "A1", "k"));
-        assert!(!proofs.holds("tiny", "A1", "l") && !proofs.holds("tiny", "A2", "k"));
-        assert!(!proofs.holds("release", "A1", "k"));
+        assert_eq!(proofs.caught("tiny", "A1", "k"), ["f"]);
+        for (model, claim, key) in [("tiny", "A1", "l"), ("tiny", "A2", "k"), ("release", "A1", "k")] {
+            assert!(proofs.caught(model, claim, key).is_empty(), "{model} {claim} {key}");
+        }
         proofs.set("tiny", "A1", None);
-        assert!(!proofs.holds("tiny", "A1", "k"));
+        assert!(proofs.caught("tiny", "A1", "k").is_empty());
     }
 
     #[test]

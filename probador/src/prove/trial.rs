@@ -33,6 +33,23 @@ pub enum Reaction {
     },
 }
 
+impl Reaction {
+    /// Whether it shows that `claim` catches `fault`: red, in the words that the fault asks for.
+    pub fn shows(self, claim: &Claim, fault: &Fault) -> Result<(), Doubt> {
+        match self {
+            Self::Red { said } => {
+                let wanted = fault.diagnostic(claim.id).unwrap_or_default().to_owned();
+                if wanted.is_empty() || !said.contains(&wanted) {
+                    return Err(Doubt::OtherWords { wanted, said });
+                }
+                Ok(())
+            }
+            Self::Survived { verdict } => Err(Doubt::Survived(verdict)),
+            Self::Broken { why } => Err(Doubt::Broken(why)),
+        }
+    }
+}
+
 /// Why a claim is not shown to catch a fault.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "doubt", content = "said", rename_all = "kebab-case")]
@@ -89,17 +106,7 @@ impl Trials {
     /// Shows that `claim` is green clean and red under `fault`, in the words that the fault asks for.
     pub fn catches(&self, claim: &Claim, fault: &Fault) -> Result<(), Doubt> {
         self.clean(claim)?;
-        match self.under(claim, fault) {
-            Reaction::Red { said } => {
-                let wanted = fault.diagnostic(claim.id).unwrap_or_default().to_owned();
-                if wanted.is_empty() || !said.contains(&wanted) {
-                    return Err(Doubt::OtherWords { wanted, said });
-                }
-                Ok(())
-            }
-            Reaction::Survived { verdict } => Err(Doubt::Survived(verdict)),
-            Reaction::Broken { why } => Err(Doubt::Broken(why)),
-        }
+        self.under(claim, fault).shows(claim, fault)
     }
 
     /// Shows that `claim` is green on the subject as it is. Judged once.
