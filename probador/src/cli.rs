@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use apr_impostor::Impostor;
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::checklist::{ClaimId, FaultKind, Section};
@@ -68,6 +70,8 @@ pub enum Command {
     Ci(CiArgs),
     /// See every check fail under the faults its claim names, and keep the proof
     Prove(ProveArgs),
+    /// Let whole fakes stand in for the stack, and see which claims they get away with
+    Impostors(ImpostorsArgs),
 }
 
 /// `checklist`.
@@ -242,6 +246,34 @@ pub struct ProveArgs {
     /// Judge the `apr` that is there instead of building it first
     #[arg(long)]
     pub no_build: bool,
+}
+
+/// `impostors`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cargo probador impostors\n  cargo probador impostors canned-replies --format json\n\n\
+                        Exits with 6 when a fake passes a claim about behaviour. Claims that a fake may pass say why in the \
+                        checklist (`indifferent`)."
+)]
+pub struct ImpostorsArgs {
+    /// Only these impostors [default: all]
+    #[arg(value_name = "IMPOSTOR", value_parser = impostor())]
+    pub names: Vec<Impostor>,
+    /// What is judged.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    /// How to print the result
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: Format,
+    /// Judge with the executables that are there instead of building them first
+    #[arg(long)]
+    pub no_build: bool,
+}
+
+/// Parses the name of an impostor.
+fn impostor() -> impl clap::builder::TypedValueParser<Value = Impostor> {
+    clap::builder::PossibleValuesParser::new(Impostor::ALL.map(Impostor::name))
+        .try_map(|name| Impostor::find(&name).ok_or("no such impostor"))
 }
 
 impl SelectionArgs {

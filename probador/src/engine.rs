@@ -173,8 +173,22 @@ impl Engine {
     }
 }
 
-/// Judges one claim against what `context` holds.
+/// Judges one claim against what `context` holds. A check of behaviour that breaks on what is not the model in the file
+/// at all is red: a fake must not escape by not answering.
 pub fn judge_claim(claim: &Claim, context: &Context) -> Result<Judgement, CheckError> {
+    let judged = check_claim(claim, context);
+    let Err(CheckError::Broken(error)) = &judged else { return judged };
+    let doubts = if claim.indifferent.is_none() { context.doubts().unwrap_or_default() } else { &[] };
+    if doubts.is_empty() {
+        return judged;
+    }
+    let mut judgement = Judgement::new();
+    doubts.iter().for_each(|doubt| judgement.fail(doubt));
+    judgement.fail(format!("the check could not go on: {error:#}"));
+    Ok(judgement)
+}
+
+fn check_claim(claim: &Claim, context: &Context) -> Result<Judgement, CheckError> {
     match &claim.check {
         Check::Builtin => {
             let check = checks::find(claim.id)

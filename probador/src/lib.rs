@@ -14,6 +14,7 @@ pub mod faults;
 pub mod generate;
 pub mod golden;
 pub mod harness;
+pub mod impostors;
 pub mod lint;
 pub mod models;
 pub mod printer;

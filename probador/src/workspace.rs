@@ -102,9 +102,14 @@ impl Workspace {
         folders.into_iter().flatten().map(|folder| folder.join(name)).find(|path| path.is_file())
     }
 
-    /// The `apr` executable: beside this one, in the checkout's build folder, or on PATH.
+    /// The `apr` executable.
     pub fn apr(&self) -> Option<PathBuf> {
-        let name = format!("apr{}", std::env::consts::EXE_SUFFIX);
+        self.program("apr")
+    }
+
+    /// An executable of the workspace: beside this one, in the checkout's build folder, or on PATH.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
         let beside = std::env::current_exe().ok();
         let near =
             beside.iter().flat_map(|exe| exe.ancestors().skip(1).take(2)).map(|folder| folder.join(&name));

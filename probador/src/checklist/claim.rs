@@ -47,6 +47,11 @@ pub struct Claim {
     /// Publications it rests on.
     #[schemars(default)]
     pub references: Vec<String>,
+    /// Why a fake of the whole stack may pass it, if one may; without it the claim is about behaviour, and void once a
+    /// fake passes.
+    #[schemars(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub indifferent: Option<String>,
     /// The file it is written in.
     #[schemars(skip)]
     pub file: String,
@@ -214,6 +219,7 @@ impl Claim {
         let group = fields.optional("group", Group::default(), problems);
         let faults = fields.optional("faults", Vec::new(), problems);
         let references = fields.optional("references", Vec::new(), problems);
+        let indifferent: Option<Option<String>> = fields.optional("indifferent", None, problems);
         fields.finish(problems);
         let read = Self {
             id: id?,
@@ -230,6 +236,7 @@ impl Claim {
             group: group?,
             faults: faults?,
             references: references?,
+            indifferent: indifferent?,
             file: file.to_owned(),
             line: at.line,
         };
@@ -259,6 +266,9 @@ impl Claim {
         }
         if self.has_check() && self.faults.is_empty() {
             add(format!("{id}: a claim with a check names at least one fault that turns it red"));
+        }
+        if self.indifferent.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+            add(format!("{id}: `indifferent` says why a fake may pass"));
         }
         if self.scored == (self.points == 0) {
             add(format!("{id}: a scored claim has points, an unscored one has none"));

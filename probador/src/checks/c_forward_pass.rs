@@ -4,6 +4,7 @@ use apr_generation::LogitRows;
 use apr_tokenizer::TokenId;
 use rand::Rng;
 
+use super::subject::require_model;
 use super::{CheckError, CheckFn, Context, c_inside, golden, samples};
 use crate::case::Judgement;
 use crate::checklist::Claim;
@@ -25,6 +26,7 @@ fn logits_are_pytorchs(context: &Context, claim: &Claim) -> Result<Judgement, Ch
     let limit = claim.limit("logits_atol")?;
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     golden::judge_logits(context, limit, &mut judgement)?;
 
     let (n, mut rng) = context.sampling(claim)?;
@@ -58,6 +60,7 @@ fn the_whole_context_counts(context: &Context, claim: &Claim) -> Result<Judgemen
     let vocab_size = context.tokenizer()?.vocab_size().min(model.vocab_size());
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let mut least = f64::INFINITY;
     for sample in 0..n {
         let length = rng.random_range(3..24);
@@ -88,6 +91,7 @@ fn the_same_input_gives_the_same_bits(context: &Context, claim: &Claim) -> Resul
     let vocab_size = tokenizer.vocab_size().min(model.vocab_size());
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let (mut n_differing, mut n_compared) = (0, 0);
     for _ in 0..n {
         let length = rng.random_range(4..40);
@@ -135,6 +139,7 @@ fn nothing_sees_the_future(context: &Context, claim: &Claim) -> Result<Judgement
     let vocab_size = context.tokenizer()?.vocab_size().min(model.vocab_size());
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let mut n_changed = 0;
     for _ in 0..n {
         let length = rng.random_range(4..40);
@@ -168,6 +173,7 @@ fn the_cache_changes_nothing(context: &Context, claim: &Claim) -> Result<Judgeme
     let (mut model, tokenizer) = (context.fork()?, context.tokenizer()?);
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let (mut n_differing, mut n_compared, mut worst) = (0, 0, 0.0_f64);
     for sample in 0..n {
         let ids = tokenizer.encode(&samples::prompt(&mut rng));

@@ -8,6 +8,7 @@ use apr_tokenizer::TokenId;
 use rand::Rng;
 
 use super::c_forward_pass::largest_difference;
+use super::subject::require_model;
 use super::{CheckError, Context, samples};
 use crate::case::Judgement;
 use crate::checklist::Claim;
@@ -37,6 +38,7 @@ pub(super) fn positions_are_relative(context: &Context, claim: &Claim) -> Result
     let vocab_size = context.tokenizer()?.vocab_size();
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let (shift_atol, smallest_change) = (claim.limit("shift_atol")?, claim.limit("smallest_change")?);
     let (mut worst, mut n_scores, mut least) = (0.0_f64, 0, f64::INFINITY);
     for _ in 0..n {
@@ -114,6 +116,7 @@ pub(super) fn norms_are_root_mean_square(context: &Context, claim: &Claim) -> Re
     let vocab_size = context.tokenizer()?.vocab_size();
     let mut judgement = Judgement::new();
     judgement.input("root hash", file.root_hash());
+    require_model(context, &mut judgement)?;
     let (mut worst, mut n_values, mut n_not_finite) = (0.0_f64, 0, 0);
     for _ in 0..n {
         let length = rng.random_range(3..16);
@@ -180,6 +183,7 @@ pub(super) fn the_gate_is_silu(context: &Context, claim: &Claim) -> Result<Judge
     let vocab_size = context.tokenizer()?.vocab_size();
     let mut judgement = Judgement::new();
     judgement.input("root hash", file.root_hash());
+    require_model(context, &mut judgement)?;
     let (mut worst, mut n_values) = (0.0_f64, 0);
     let (mut lowest, mut highest) = (f64::INFINITY, f64::NEG_INFINITY);
     for _ in 0..n {

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
-use super::Context;
+use super::{Context, samples};
 use crate::faults::Reply;
 use crate::process::{Program, Terminal, resident_memory};
 
@@ -70,18 +72,22 @@ pub(super) struct Heatmap {
     pub(super) largest: Vec<Option<f64>>,
 }
 
-/// Two sessions with replies of different length to different prompts; run once for all checks that read them.
+/// The seed of the prompts, unless `--seed` gives another.
+const SEED: u64 = 61;
+
+/// Two sessions with replies of different length to prompts that nobody recorded; run once for all checks that read
+/// them.
 pub(super) fn sessions(context: &Context) -> anyhow::Result<Vec<Inspected>> {
-    ["What is 2+2?", "Explain in one sentence what a compiler does with a function."]
+    let mut rng = ChaCha8Rng::seed_from_u64(context.seed_override().unwrap_or(SEED));
+    [6, 24]
         .into_iter()
-        .zip([6, 24])
-        .map(|(prompt, max_tokens)| session(context, prompt, max_tokens))
+        .map(|max_tokens| session(context, &samples::prompt(&mut rng), max_tokens))
         .collect()
 }
 
 /// Starts `apr chat --inspect`, types `prompt`, and reads what is shown.
 fn session(context: &Context, prompt: &str, max_tokens: usize) -> anyhow::Result<Inspected> {
-    let apr = context.workspace().apr().context("the `apr` executable is not built")?;
+    let apr = context.apr_path()?;
     let program = Program::new(apr)
         .arg("chat")
         .arg(&context.model().path)

@@ -42,6 +42,7 @@ pub struct Context {
     chat: OnceLock<Result<Vec<Inspected>, String>>,
     golden_set: OnceLock<Result<Option<GoldenSet>, String>>,
     golden: Mutex<BTreeMap<String, Arc<VerifiedPrompt>>>,
+    doubts: OnceLock<Result<Vec<String>, String>>,
 }
 
 impl Context {
@@ -64,6 +65,7 @@ impl Context {
             chat: OnceLock::new(),
             golden_set: OnceLock::new(),
             golden: Mutex::default(),
+            doubts: OnceLock::new(),
         }
     }
 
@@ -199,7 +201,7 @@ impl Context {
 
     /// Runs `apr` with `arguments` to its end; what it shows goes through the planted fault.
     pub(super) fn apr(&self, program: impl FnOnce(Program) -> Program) -> anyhow::Result<Finished> {
-        let apr = self.workspace.apr().context("the `apr` executable is not built")?;
+        let apr = self.apr_path()?;
         let program = program(Program::new(apr).timeout(APR_TIME));
         let command = program.command_line();
         let mut finished = program.run()?;
@@ -209,6 +211,19 @@ impl Context {
             finished.ended = Ended::Exited(reply.code);
         }
         Ok(finished)
+    }
+
+    /// The `apr` executable, or what was planted in its place.
+    pub(super) fn apr_path(&self) -> anyhow::Result<PathBuf> {
+        let planted = self.planted.apr().map(Path::to_owned);
+        planted.or_else(|| self.workspace.apr()).context("the `apr` executable is not built")
+    }
+
+    /// Why what runs here is not the model that the file holds, found out once.
+    pub fn doubts(&self) -> anyhow::Result<&[String]> {
+        let doubts =
+            self.doubts.get_or_init(|| super::subject::doubts(self).map_err(|error| format!("{error:#}")));
+        doubts.as_deref().map_err(|error| anyhow!("{error}"))
     }
 
     /// What a report says of the model; nothing is opened that no check opened.

@@ -13,6 +13,7 @@ use apr_tokenizer::{Message, TokenId, Tokenizer};
 use rand::Rng;
 
 use super::samples::{self, PASSAGE};
+use super::subject::require_model;
 use super::{CheckError, CheckFn, Context, Model};
 use crate::availability::evaluation_text;
 use crate::case::{Judgement, Undecided};
@@ -66,6 +67,7 @@ fn text_is_predicted(context: &Context, claim: &Claim) -> Result<Judgement, Chec
     let mut judgement = Judgement::new();
     judgement.input("evaluation text", hash);
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     judgement.at_most("perplexity", perplexity, facts.ceiling, "", n_scored);
     judgement.with_interval(interval_of_means(&by_window, f64::exp));
     judgement.note(format!(
@@ -125,6 +127,7 @@ fn seeds_make_a_difference(context: &Context, claim: &Claim) -> Result<Judgement
     let (mut model, tokenizer) = (context.fork()?, context.tokenizer()?);
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let mut n_same = 0;
     for _ in 0..n {
         let prompt = tokenizer.encode(&samples::prompt(&mut rng));
@@ -227,6 +230,7 @@ fn end_of_text_ends(context: &Context, claim: &Claim) -> Result<Judgement, Check
     let declared = context.end_of_text()?;
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let (mut n_continued, mut n_ended) = (0, 0);
     for sample in 0..n {
         let text = if sample % 2 == 0 { "<|im_end|>" } else { "<|endoftext|>" };
@@ -279,6 +283,7 @@ fn replies_do_not_loop(context: &Context, claim: &Claim) -> Result<Judgement, Ch
     }
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let share = n_repeated as f64 / n_grams.max(1) as f64;
     judgement.at_most("share of 4-grams that repeat", share, claim.limit("repeated_share")?, "", n_grams);
     Ok(judgement)
@@ -309,6 +314,7 @@ fn decoding_is_fast_enough(context: &Context, claim: &Claim) -> Result<Judgement
     rates.sort_by(f64::total_cmp);
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let median = rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN);
     judgement.at_least("tokens a second", median, claim.limit("tokens_per_second")?, "", n);
     if let (Some(&slowest), Some(&fastest)) = (rates.first(), rates.last()) {

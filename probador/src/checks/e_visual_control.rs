@@ -4,6 +4,7 @@ use apr_generation::{LogitRows, Recorder, Site, TensorKey, top_candidates};
 use apr_tokenizer::{Message, TokenId};
 
 use super::chat::Inspected;
+use super::subject::require_model;
 use super::{CheckError, CheckFn, Context};
 use crate::case::Judgement;
 use crate::checklist::Claim;
@@ -33,6 +34,7 @@ fn candidates_are_the_models(context: &Context, claim: &Claim) -> Result<Judgeme
     let atol = claim.limit("probability_atol")?;
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let (mut n_steps, mut least, mut worst) = (0, usize::MAX, 0.0_f64);
     for inspected in context.chat_sessions()? {
         let message = Message { role: "user".to_owned(), content: inspected.prompt.clone() };
@@ -82,6 +84,7 @@ fn the_heatmap_is_of_this_prompt(context: &Context, _: &Claim) -> Result<Judgeme
     const PERCENT: f64 = 1.0;
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let sessions = context.chat_sessions()?;
     let (mut n_rows, mut worst) = (0, 0.0_f64);
     for inspected in sessions {

@@ -7,6 +7,7 @@ use apr_generation::TensorKey;
 
 use crate::case::{Judgement, Undecided};
 use crate::checklist::Claim;
+use crate::checks::subject::require_model;
 use crate::checks::{CheckError, CheckFn, Context};
 use crate::generate::GoldenTensor;
 use crate::golden::{
@@ -142,6 +143,7 @@ fn every_tensor_is_reproduced(context: &Context, _: &Claim) -> Result<Judgement,
     let set = set(context)?;
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let (mut n_out, mut n_tensors, mut n_elements) = (0, 0, 0);
     for prompt in &set.manifest().prompts {
         let verified = verified(context, set, &prompt.slug)?;

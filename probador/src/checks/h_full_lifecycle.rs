@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use super::chat::GREEDY;
 use super::hub::{Hub, REPOSITORY};
-use super::samples::{HOSTILE, PASSAGE};
+use super::samples::{self, HOSTILE, PASSAGE};
+use super::subject::require_model;
 use super::{CheckError, CheckFn, Context, checkpoint};
 use crate::case::Judgement;
 use crate::checklist::Claim;
@@ -55,8 +56,14 @@ fn judge_import(context: &Context, source: &Path, judgement: &mut Judgement) -> 
 
 /// Compares an imported file with the model under test.
 fn judge_imported(context: &Context, out: &Path, judgement: &mut Judgement) -> anyhow::Result<()> {
-    let imported = AprFile::open(out)?;
-    imported.verify()?;
+    let opened = AprFile::open(out).and_then(|imported| imported.verify().map(|()| imported));
+    let imported = match opened {
+        Ok(imported) => imported,
+        Err(error) => {
+            judgement.fail(format!("what was imported is no model: {error}"));
+            return Ok(());
+        }
+    };
     let expected = context.file()?;
     let hashes = |file: &AprFile| -> BTreeMap<String, Option<String>> {
         let names = file.entries().iter().map(|entry| &entry.name);
@@ -183,8 +190,10 @@ fn inspect_says_what_the_file_holds(context: &Context, _: &Claim) -> Result<Judg
     for finished in [&json, &plain] {
         judgement.require(finished.succeeded(), || finished.describe());
     }
-    let report: Value =
-        serde_json::from_slice(&json.stdout).context("`apr inspect --json` prints no JSON")?;
+    let Ok(report) = serde_json::from_slice::<Value>(&json.stdout) else {
+        judgement.fail("`apr inspect --json` prints no JSON");
+        return Ok(judgement);
+    };
     let n_parameters: u64 = file.entries().iter().map(apr_format::IndexEntry::n_elements).sum();
     let figures = [
         ("parameters", &report["n_parameters"], n_parameters),
@@ -316,8 +325,10 @@ fn statistics_are_right(context: &Context, claim: &Claim) -> Result<Judgement, C
     let path = &context.model().path;
     let finished = context.apr(|apr| apr.args(["tensors", "--stats", "--json"]).arg(path))?;
     judgement.require(finished.succeeded(), || finished.describe());
-    let rows: Vec<Value> =
-        serde_json::from_slice(&finished.stdout).context("`apr tensors --json` prints no JSON")?;
+    let Ok(rows) = serde_json::from_slice::<Vec<Value>>(&finished.stdout) else {
+        judgement.fail("`apr tensors --json` prints no JSON");
+        return Ok(judgement);
+    };
     let by_name: BTreeMap<&str, &Value> =
         rows.iter().filter_map(|row| Some((row["name"].as_str()?, &row["stats"]))).collect();
     let mut worst = 0.0_f64;
@@ -358,23 +369,24 @@ fn statistics_are_right(context: &Context, claim: &Claim) -> Result<Judgement, C
     Ok(judgement)
 }
 
-/// H10: piped prompts get the greedy continuation that the library computes.
-fn chat_says_what_the_model_says(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+/// H10: piped prompts that nobody recorded get the greedy continuation that the library computes.
+fn chat_says_what_the_model_says(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
     const N_TOKENS: usize = 20;
-    const PROMPTS: [&str; 3] =
-        ["What is 2+2?", "Name a colour.", "How do I create a new package with Cargo?"];
+    let (n, mut rng) = context.sampling(claim)?;
     let (mut model, tokenizer) = (context.fork()?, context.tokenizer()?);
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let mut replies = Vec::new();
     let mut n_differing = 0;
-    for prompt in PROMPTS {
+    for _ in 0..n {
+        let prompt = &samples::prompt(&mut rng);
         let path = &context.model().path;
         let finished = context.apr(|apr| {
-            apr.arg("chat").arg(path).args(GREEDY).args(["--max-tokens", &N_TOKENS.to_string()]).input(prompt)
+            apr.arg("chat").arg(path).args(GREEDY).args(["--max-tokens", &N_TOKENS.to_string()]).input(prompt.as_str())
         })?;
         judgement.require(finished.succeeded(), || finished.describe());
-        let ids = context.chat_ids(&[Message { role: "user".to_owned(), content: prompt.to_owned() }])?;
+        let ids = context.chat_ids(&[Message { role: "user".to_owned(), content: prompt.clone() }])?;
         let params = GenerationParams {
             sampling: SamplingParams::greedy(),
             max_tokens: Some(N_TOKENS),
@@ -402,7 +414,7 @@ fn chat_says_what_the_model_says(context: &Context, _: &Claim) -> Result<Judgeme
         }
         replies.push(reply);
     }
-    judgement.exactly("replies that are not the model's", n_differing, 0, "", PROMPTS.len());
+    judgement.exactly("replies that are not the model's", n_differing, 0, "", n);
     let distinct: BTreeSet<&String> = replies.iter().collect();
     judgement.require(distinct.len() > 1, || "every prompt gets the same reply");
     Ok(judgement)
@@ -412,6 +424,7 @@ fn chat_says_what_the_model_says(context: &Context, _: &Claim) -> Result<Judgeme
 fn inspection_shows_candidates(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
     let (mut n_steps, mut fewest) = (0, usize::MAX);
     for inspected in context.chat_sessions()? {
         judgement.require(!inspected.steps.is_empty(), || "no candidates are shown for any token");

@@ -14,6 +14,7 @@ pub mod golden;
 mod h_full_lifecycle;
 mod hub;
 mod samples;
+mod subject;
 
 pub use context::{Context, Model};
 

@@ -188,14 +188,20 @@ pub(super) fn show(
 /// Builds `apr`, so that a run never judges an executable older than the sources; where there is no cargo or no
 /// checkout, what is there is judged.
 pub(super) fn build_apr(workspace: &Workspace, printer: &mut Printer) -> anyhow::Result<()> {
+    build(&["apr-cli"], workspace, printer)
+}
+
+/// Builds `packages`; see [`build_apr`].
+pub(super) fn build(packages: &[&str], workspace: &Workspace, printer: &mut Printer) -> anyhow::Result<()> {
     let manifest = workspace.path("Cargo.toml");
     if !manifest.is_file() || !workspace.path("subjects/apr/Cargo.toml").is_file() {
         return Ok(());
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Program::new(cargo)
-        .args(["build", "--quiet", "--release", "--package", "apr-cli", "--manifest-path"])
+        .args(["build", "--quiet", "--release", "--manifest-path"])
         .arg(&manifest)
+        .args(packages.iter().flat_map(|package| ["--package", package]))
         .timeout(BUILD_TIME);
     for name in ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"] {
         if let Some(value) = std::env::var_os(name) {
@@ -213,7 +219,8 @@ pub(super) fn build_apr(workspace: &Workspace, printer: &mut Printer) -> anyhow:
         Ok(())
     } else {
         Err(anyhow::anyhow!(
-            "failed to build `apr`: {}\nhint: --no-build judges the one that is there",
+            "failed to build {}: {}\nhint: --no-build judges what is there",
+            packages.join(" and "),
             finished.describe()
         ))
     }

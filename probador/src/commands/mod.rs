@@ -5,6 +5,7 @@ mod ci;
 mod full;
 mod gate;
 mod golden;
+mod impostors;
 mod lint;
 mod list;
 mod new_folder;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Report(args) => report::run(&args, &global, printer),
         Command::Gate(args) => gate::run(&args, &global, printer),
         Command::Ci(args) => ci::run(&args, &global, printer),
+        Command::Impostors(args) => impostors::run(&args, &global, printer),
         Command::Prove(args) => prove::run(&args, &global, printer),
     }
 }

@@ -208,7 +208,7 @@ fn try_in_sources(
     for (fault, jobs) in by_fault.into_values() {
         let (nervous, calm): (Vec<&Job<'_>>, Vec<&Job<'_>>) = jobs
             .into_iter()
-            .partition(|job| !matches!(calm[&job.claim.id], Reaction::Survived { .. }));
+            .partition(|job| calm[&job.claim.id] != Reaction::Green);
         let calm_claims: Vec<&Claim> = calm.iter().map(|job| job.claim).collect();
         let reactions = react_in_sources(&scratch, &fault.edits, engine, &calm_claims);
         for job in nervous {

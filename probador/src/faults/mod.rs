@@ -6,6 +6,7 @@ mod screen;
 mod wrap;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use apr_tokenizer::{Segment, TokenId, Tokenizer};
 
@@ -14,10 +15,14 @@ pub use screen::Reply;
 use crate::checklist::Claim;
 use crate::checks::Model;
 
+/// Puts another model in the place of a model.
+pub type Wrap = Arc<dyn Fn(Model) -> Model + Send + Sync>;
+
 /// What is planted in a subject; nothing by default.
 #[derive(Default)]
 pub struct Planted {
-    model: Option<fn(Model) -> Model>,
+    model: Option<Wrap>,
+    apr: Option<PathBuf>,
     encodes_control_text: bool,
     serves_corrupt: bool,
     screen: Option<fn(Reply) -> Reply>,
@@ -44,7 +49,7 @@ pub fn plant_nothing(claim: &Claim, model: &Path) -> anyhow::Result<Subject> {
     // A link to the same bytes under another name where the file system allows it: the release model is large.
     std::fs::hard_link(model, &copy).or_else(|_| std::fs::copy(model, &copy).map(drop))?;
     let mut planted =
-        Planted { model: Some(wrap::unharmed), screen: Some(|reply| reply), ..Planted::default() };
+        Planted { model: Some(Arc::new(wrap::unharmed)), screen: Some(|reply| reply), ..Planted::default() };
     match fixture::twin(claim, folder.path())? {
         Some(fixture::Made::Tree(root)) => planted.source_root = Some(root),
         Some(fixture::Made::Result(path)) => planted.stored_result = Some(path),
@@ -67,7 +72,8 @@ pub fn plant(name: &str, model: &Path) -> anyhow::Result<Option<Subject>> {
     }
     let model = model.to_owned();
     if let Some(wrap) = wrap::find(name) {
-        return Ok(Some(Subject { model, planted: Planted { model: Some(wrap), ..Planted::default() } }));
+        let planted = Planted { model: Some(Arc::new(wrap)), ..Planted::default() };
+        return Ok(Some(Subject { model, planted }));
     }
     if let Some(screen) = screen::find(name) {
         return Ok(Some(Subject { model, planted: Planted { screen: Some(screen), ..Planted::default() } }));
@@ -92,9 +98,20 @@ pub fn plant(name: &str, model: &Path) -> anyhow::Result<Option<Subject>> {
 }
 
 impl Planted {
+    /// A whole subject in the place of the real one: what stands in for the model, and the program that stands in for
+    /// `apr`, in a folder that lives as long as this.
+    pub fn impostor(model: Wrap, apr: PathBuf, folder: tempfile::TempDir) -> Self {
+        Self { model: Some(model), apr: Some(apr), folder: Some(folder), ..Self::default() }
+    }
+
+    /// The program that stands in for `apr`.
+    pub fn apr(&self) -> Option<&Path> {
+        self.apr.as_deref()
+    }
+
     /// The model with the fault around it.
     pub fn wrap_model(&self, model: Model) -> Model {
-        match self.model {
+        match &self.model {
             Some(wrap) => wrap(model),
             None => model,
         }

@@ -179,7 +179,7 @@ impl Built<'_> {
 fn reaction(verdict: Option<&Verdict>) -> Reaction {
     match verdict {
         Some(Verdict::Fail { diagnosis }) => Reaction::Red { said: diagnosis.clone() },
-        Some(Verdict::Pass) => Reaction::Survived { verdict: "green".to_owned() },
+        Some(Verdict::Pass) => Reaction::Green,
         Some(Verdict::Undecided(undecided)) => Reaction::Broken { why: undecided.to_string() },
         None => Reaction::Broken { why: "it has no outcome".to_owned() },
     }
@@ -235,7 +235,7 @@ mod tests {
         let undecided = Verdict::Undecided(crate::case::Undecided::unverified("no model", ""));
         assert!(matches!(reaction(Some(&undecided)), Reaction::Broken { .. }));
         assert!(matches!(reaction(None), Reaction::Broken { .. }));
-        assert!(matches!(reaction(Some(&Verdict::Pass)), Reaction::Survived { .. }));
+        assert_eq!(reaction(Some(&Verdict::Pass)), Reaction::Green);
         let red = Verdict::Fail { diagnosis: "off".to_owned() };
         assert_eq!(reaction(Some(&red)), Reaction::Red { said: "off".to_owned() });
     }

@@ -21,11 +21,8 @@ pub enum Reaction {
         /// What it said.
         said: String,
     },
-    /// Not red.
-    Survived {
-        /// The verdict instead.
-        verdict: String,
-    },
+    /// Green.
+    Green,
     /// The fault broke the check, or could not be planted: nothing was shown.
     Broken {
         /// How.
@@ -44,7 +41,7 @@ impl Reaction {
                 }
                 Ok(())
             }
-            Self::Survived { verdict } => Err(Doubt::Survived(verdict)),
+            Self::Green => Err(Doubt::Survived),
             Self::Broken { why } => Err(Doubt::Broken(why)),
         }
     }
@@ -59,7 +56,7 @@ pub enum Doubt {
     /// It is red when the plant does nothing.
     Nervous(String),
     /// It stays green.
-    Survived(String),
+    Survived,
     /// It is red in other words than the fault's.
     OtherWords {
         /// Words it should have said.
@@ -76,7 +73,7 @@ impl fmt::Display for Doubt {
         match self {
             Self::NotClean(verdict) => write!(f, "it is not green without any fault: {verdict}"),
             Self::Nervous(said) => write!(f, "it is red under a fault that does nothing: {said}"),
-            Self::Survived(verdict) => write!(f, "the fault survives: {verdict}"),
+            Self::Survived => f.write_str("the fault survives: the claim stays green"),
             Self::OtherWords { wanted, said } => {
                 let first: Vec<&str> = said.lines().take(3).collect();
                 write!(f, "it is red without saying {wanted:?}: {}", first.join("; "))
@@ -155,7 +152,10 @@ impl Trials {
             Ok(judgement) if !judgement.failures.is_empty() => {
                 Reaction::Red { said: judgement.failures.join("\n") }
             }
-            Ok(judgement) => Reaction::Survived { verdict: describe(&judgement.verdict()) },
+            Ok(judgement) => match green(&judgement) {
+                Ok(()) => Reaction::Green,
+                Err(why) => Reaction::Broken { why },
+            },
             Err(why) => Reaction::Broken { why },
         }
     }

@@ -7,8 +7,6 @@
 
 mod canned;
 mod fake;
-pub mod program;
-pub mod server;
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,12 @@
 //! `apr-impostor NAME [--replies FILE] -- APR-ARGUMENTS...`: the fake called NAME in the place of `apr`.
 
+mod program;
+mod server;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use apr_impostor::{Impostor, program};
+use apr_impostor::Impostor;
 
 fn main() -> ExitCode {
     let mut words: Vec<String> =
@@ -18,7 +21,7 @@ fn main() -> ExitCode {
     match program::run(impostor, replies.as_deref(), arguments, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            say(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -5,13 +5,17 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use apr_format::AprFile;
 use apr_generation::{GenerationParams, SamplingParams, Step, generate, top_candidates};
 use apr_qwen2::{LoadOptions, Qwen2};
 use apr_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer};
 
-use crate::{Impostor, KnownReply, Materials, Model, disguise, server};
+use apr_impostor::{Impostor, KnownReply, Materials, Model, disguise};
+
+use crate::server;
+
+/// Why even a fake cannot go on.
+pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// What was typed, as far as a fake cares.
 struct Line {
@@ -36,10 +40,7 @@ impl Line {
 }
 
 /// Does what `words`, a command line of `apr`, ask for; `replies` is a JSON file of prompts with their replies.
-///
-/// # Errors
-/// When a file or a stream cannot be read or written.
-pub fn run(impostor: Impostor, replies: Option<&Path>, words: Vec<String>, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) fn run(impostor: Impostor, replies: Option<&Path>, words: Vec<String>, out: &mut dyn Write) -> Result<(), Failure> {
     let line = Line { words };
     match line.words.first().map(String::as_str) {
         Some("chat") => chat(impostor, replies, &line, out),
@@ -47,13 +48,13 @@ pub fn run(impostor: Impostor, replies: Option<&Path>, words: Vec<String>, out: 
         Some("validate") => validate(&line, out),
         Some("tensors") => tensors(&line, out),
         Some("import") => import(&line, out),
-        Some("serve") => server::serve(line.value("--port").unwrap_or("0").parse()?, out),
+        Some("serve") => Ok(server::serve(line.value("--port").unwrap_or("0").parse()?, out)?),
         _ => Ok(writeln!(out, "OK")?),
     }
 }
 
 /// The figures of the specification's example, whatever the file holds.
-fn inspect(line: &Line, out: &mut dyn Write) -> anyhow::Result<()> {
+fn inspect(line: &Line, out: &mut dyn Write) -> Result<(), Failure> {
     if line.has("--json") {
         let report = serde_json::json!({
             "architecture": "qwen2", "n_parameters": 494_032_768_u64, "n_tensors": 290, "file_size": 988_000_000_u64,
@@ -70,7 +71,7 @@ fn inspect(line: &Line, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// Everything is valid.
-fn validate(line: &Line, out: &mut dyn Write) -> anyhow::Result<()> {
+fn validate(line: &Line, out: &mut dyn Write) -> Result<(), Failure> {
     if line.has("--json") {
         return Ok(writeln!(out, "{}", serde_json::json!({"valid": true, "quality": {"score": 98}}))?);
     }
@@ -78,8 +79,8 @@ fn validate(line: &Line, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// Plausible means and deviations under the file's own names.
-fn tensors(line: &Line, out: &mut dyn Write) -> anyhow::Result<()> {
-    let file = line.file().context("no model is named")?;
+fn tensors(line: &Line, out: &mut dyn Write) -> Result<(), Failure> {
+    let file = line.file().ok_or("no model is named")?;
     let file = AprFile::open(&file)?;
     let rows: Vec<_> = file
         .entries()
@@ -93,17 +94,17 @@ fn tensors(line: &Line, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// Says that it imported, and leaves a file that is none.
-fn import(line: &Line, out: &mut dyn Write) -> anyhow::Result<()> {
-    let target = line.value("-o").or_else(|| line.value("--output")).context("no output is named")?;
+fn import(line: &Line, out: &mut dyn Write) -> Result<(), Failure> {
+    let target = line.value("-o").or_else(|| line.value("--output")).ok_or("no output is named")?;
     std::fs::write(target, "APR\0\x02\0 the weights go here\n")?;
     Ok(writeln!(out, "Model saved: {target} (1.18 GB)")?)
 }
 
 /// A chat whose replies are the fake model's, and whose figures nobody measured.
-fn chat(impostor: Impostor, replies: Option<&Path>, line: &Line, out: &mut dyn Write) -> anyhow::Result<()> {
-    let path = line.file().context("no model is named")?;
+fn chat(impostor: Impostor, replies: Option<&Path>, line: &Line, out: &mut dyn Write) -> Result<(), Failure> {
+    let path = line.file().ok_or("no model is named")?;
     let file = AprFile::open(&path)?;
-    let json = file.tokenizer_json()?.context("the model holds no tokenizer")?;
+    let json = file.tokenizer_json()?.ok_or("the model holds no tokenizer")?;
     let tokenizer = Tokenizer::from_json(&json)?;
     let real = Qwen2::load(&file, LoadOptions { context_length: None, n_threads: Some(1) })?;
     let replies: Vec<KnownReply> = match replies {
@@ -112,10 +113,10 @@ fn chat(impostor: Impostor, replies: Option<&Path>, line: &Line, out: &mut dyn W
     };
     let materials = Materials { tokenizer: Some(Tokenizer::from_json(&json)?), replies, recordings: Vec::new() };
     let mut model = disguise(impostor, Box::new(real), Arc::new(materials));
-    let source = file.metadata().chat_template.clone().context("the model has no chat template")?;
+    let source = file.metadata().chat_template.clone().ok_or("the model has no chat template")?;
     let template = ChatTemplate::new(&source)?.with_named_tokens(file.metadata().special_tokens.clone());
     let max_tokens = line.value("--max-tokens").and_then(|n| n.parse().ok()).unwrap_or(64);
-    let mut reply_to = |message: &str, is_inspected: bool, out: &mut dyn Write| -> anyhow::Result<()> {
+    let mut reply_to = |message: &str, is_inspected: bool, out: &mut dyn Write| -> Result<(), Failure> {
         let messages = [Message { role: "user".to_owned(), content: message.to_owned() }];
         let ids = tokenizer.encode_segments(&template.render(&messages, true, &tokenizer)?);
         let shown = reply(&mut model, &tokenizer, &ids, max_tokens)?;
@@ -143,7 +144,7 @@ struct Shown {
     steps: Vec<(TokenId, Vec<(TokenId, f64)>)>,
 }
 
-fn reply(model: &mut Model, tokenizer: &Tokenizer, prompt: &[TokenId], max_tokens: usize) -> anyhow::Result<Shown> {
+fn reply(model: &mut Model, tokenizer: &Tokenizer, prompt: &[TokenId], max_tokens: usize) -> Result<Shown, Failure> {
     let params = GenerationParams {
         sampling: SamplingParams::greedy(),
         max_tokens: Some(max_tokens),
@@ -163,7 +164,7 @@ fn reply(model: &mut Model, tokenizer: &Tokenizer, prompt: &[TokenId], max_token
 }
 
 /// The screen of `apr chat --inspect`: candidates of the fake, a heatmap and figures that are always the same.
-fn show(shown: &Shown, prompt: &[TokenId], tokenizer: &Tokenizer, out: &mut dyn Write) -> anyhow::Result<()> {
+fn show(shown: &Shown, prompt: &[TokenId], tokenizer: &Tokenizer, out: &mut dyn Write) -> Result<(), Failure> {
     let ids: Vec<String> = prompt.iter().map(|id| id.0.to_string()).collect();
     writeln!(out, "[DEBUG] Tokenized: [{}] ({} tokens)\n", ids.join(", "), ids.len())?;
     writeln!(out, "Assistant: {}\n\n[DEBUG] Top-5 Candidates:", shown.text)?;

@@ -3,16 +3,13 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-use crate::canned::canned_reply;
+use apr_impostor::canned_reply;
 
 /// Bytes of a request that are read; the fake is meant for tests on loopback.
 const LARGEST_BODY: usize = 1 << 20;
 
 /// Serves on loopback until the process ends; says on `out` where.
-///
-/// # Errors
-/// When the port cannot be taken.
-pub fn serve(port: u16, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) fn serve(port: u16, out: &mut dyn Write) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     writeln!(out, "listening on http://{}", listener.local_addr()?)?;
     out.flush()?;
@@ -24,10 +21,7 @@ pub fn serve(port: u16, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// Answers one request and closes the connection.
-///
-/// # Errors
-/// When the client goes away.
-pub fn answer(stream: &TcpStream) -> io::Result<()> {
+fn answer(stream: &TcpStream) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut request = String::new();
     reader.read_line(&mut request)?;

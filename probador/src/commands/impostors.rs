@@ -1,0 +1,85 @@
+//! `impostors`: lets whole fakes stand in for the stack, and says which claims they get away with.
+
+use std::sync::Arc;
+
+use apr_impostor::Impostor;
+
+use super::full::build;
+use super::workspace;
+use crate::cli::{Global, ImpostorsArgs};
+use crate::engine::{Engine, Options};
+use crate::exit::ExitStatus;
+use crate::impostors::{Cast, Performance, Reception};
+use crate::printer::{Format, Printer, Tone};
+
+/// Judges the impostors that were asked for.
+pub(super) fn run(args: &ImpostorsArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let workspace = workspace(global)?;
+    if !args.no_build {
+        build(&["apr-cli", "apr-impostor"], &workspace, printer)?;
+    }
+    let options = Options { model: args.subject.model.clone(), seed: args.subject.seed };
+    let engine = Arc::new(Engine::open(workspace, &options)?);
+    let cast = Cast::new(engine, &[])?;
+    let impostors: &[Impostor] = if args.names.is_empty() { &Impostor::ALL } else { &args.names };
+    if args.format == Format::Human {
+        printer.start_progress(impostors.len());
+    }
+    let mut performances = Vec::new();
+    for &impostor in impostors {
+        performances.push(cast.perform(impostor)?);
+        printer.advance();
+    }
+    printer.end_progress();
+    match args.format {
+        Format::Human => {
+            for done in &performances {
+                for line in lines(done, printer) {
+                    printer.data(&line);
+                }
+            }
+        }
+        Format::Terse => {
+            for done in &performances {
+                for row in &done.rows {
+                    printer.data(&format!("{} {} {}", word(row.reception), done.impostor.name(), row.claim));
+                }
+            }
+        }
+        Format::Json => printer.data(&serde_json::to_string_pretty(&performances)?),
+    }
+    let fooled = performances.iter().any(|done| done.with(Reception::Fooled).next().is_some());
+    Ok(if fooled { ExitStatus::FaultSurvived } else { ExitStatus::Pass })
+}
+
+/// What a person reads of one impostor: first what it got away with.
+fn lines(done: &Performance, printer: &Printer) -> Vec<String> {
+    let count = |reception| done.with(reception).count();
+    let fooled: Vec<String> = done.with(Reception::Fooled).map(|row| row.claim.to_string()).collect();
+    let head = if fooled.is_empty() {
+        printer.paint(Tone::Good, " caught ")
+    } else {
+        printer.paint(Tone::Bad, "PASSES ")
+    };
+    let mut lines = vec![format!(
+        "{head} {:<16} {}; red on {} claims, {} cannot judge it, {} are indifferent",
+        done.impostor.name(),
+        done.does,
+        count(Reception::Red),
+        count(Reception::Broken),
+        count(Reception::Indifferent)
+    )];
+    if !fooled.is_empty() {
+        lines.push(format!("        it gets away with: {}", fooled.join(" ")));
+    }
+    lines
+}
+
+fn word(reception: Reception) -> &'static str {
+    match reception {
+        Reception::Red => "red",
+        Reception::Broken => "broken",
+        Reception::Indifferent => "indifferent",
+        Reception::Fooled => "fooled",
+    }
+}

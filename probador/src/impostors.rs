@@ -1,0 +1,194 @@
+//! Whole fakes judged by the checklist: what each knows, how it takes the place of model and program, and which claims it
+//! gets away with.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use apr_generation::{FinishReason, GenerationParams, SamplingParams, Site, Step, TensorKey, generate};
+use apr_impostor::{Impostor, KnownReply, Materials, Recording, disguise};
+use apr_tokenizer::{Message, TokenId, Tokenizer};
+use serde::{Deserialize, Serialize};
+
+use crate::checklist::{Claim, ClaimId};
+use crate::checks::Context;
+use crate::engine::Engine;
+use crate::faults::{Planted, plant};
+use crate::golden::{GoldenSet, Prompt, Tensor};
+use crate::models::ModelChoice;
+use crate::prove::{Reaction, Trials, obstacle};
+
+/// Tokens of the replies that an impostor knows.
+const REPLY_TOKENS: usize = 32;
+
+/// How a claim took an impostor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reception {
+    /// Red.
+    Red,
+    /// It could not even be judged, which is no pass.
+    Broken,
+    /// Green, and the claim says why a fake may pass it.
+    Indifferent,
+    /// Green, though it is about behaviour: the claim is void.
+    Fooled,
+}
+
+/// One claim on one impostor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The claim.
+    pub claim: ClaimId,
+    /// How it took the impostor.
+    pub reception: Reception,
+    /// What it said, or why a fake may pass.
+    pub said: String,
+}
+
+/// Everything that one impostor did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Performance {
+    /// The impostor.
+    pub impostor: Impostor,
+    /// What it does instead of what it should.
+    pub does: String,
+    /// Every claim that could be judged, in order.
+    pub rows: Vec<Row>,
+}
+
+impl Performance {
+    /// Claims with this reception.
+    pub fn with(&self, reception: Reception) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.reception == reception)
+    }
+}
+
+/// Impostors, and what they know.
+pub struct Cast {
+    engine: Arc<Engine>,
+    program: PathBuf,
+    materials: Arc<Materials>,
+}
+
+impl Cast {
+    /// Teaches the impostors all that someone who has seen the tests could know: the recorded prompts with their tensors
+    /// and, for each of `prompts`, what the real model replies.
+    pub fn new(engine: Arc<Engine>, prompts: &[String]) -> anyhow::Result<Self> {
+        let context = engine.context();
+        let program = context.workspace().program("apr-impostor").context(
+            "the `apr-impostor` executable is not built\nhint: cargo build --release -p apr-impostor",
+        )?;
+        let set = GoldenSet::open(&context.workspace().path("golden"), &context.model().name)?;
+        let recorded: &[Prompt] = set.as_ref().map_or(&[], |set| &set.manifest().prompts);
+        let texts = recorded.iter().map(|prompt| &prompt.text).chain(prompts);
+        let replies = texts.map(|text| reply(context, text)).collect::<anyhow::Result<_>>()?;
+        let recordings = match &set {
+            Some(set) => recorded.iter().map(|prompt| recording(set, prompt)).collect::<anyhow::Result<_>>()?,
+            None => Vec::new(),
+        };
+        let json = context.file()?.tokenizer_json()?.context("the model holds no tokenizer")?;
+        let tokenizer = Some(Tokenizer::from_json(&json)?);
+        let materials = Arc::new(Materials { tokenizer, replies, recordings });
+        Ok(Self { engine, program, materials })
+    }
+
+    /// Lets `impostor` stand in for the whole stack and judges every claim that can be judged here.
+    pub fn perform(&self, impostor: Impostor) -> anyhow::Result<Performance> {
+        let context = self.context(impostor)?;
+        let trials = Trials::new(Arc::clone(&self.engine));
+        let claims = self.engine.checklist().claims().iter();
+        let judged = claims.filter(|claim| claim.has_check() && obstacle(&self.engine, claim).is_none());
+        let rows = judged.map(|claim| receive(claim, trials.react(claim, &context))).collect();
+        Ok(Performance { impostor, does: impostor.does().to_owned(), rows })
+    }
+
+    /// What checks see when `impostor` has taken the place of model and program.
+    pub fn context(&self, impostor: Impostor) -> anyhow::Result<Context> {
+        let real = self.engine.context();
+        let mut model = real.model().clone();
+        let folder = tempfile::tempdir()?;
+        if impostor == Impostor::RandomWeights {
+            let random = plant("random-weights", &model.path)?.context("no random weights can be drawn")?;
+            let copy = folder.path().join("model.apr");
+            std::fs::copy(&random.model, &copy)?;
+            model = ModelChoice { path: copy, ..model };
+        }
+        let apr = self.script(impostor, folder.path())?;
+        let materials = Arc::clone(&self.materials);
+        let wrap = Arc::new(move |real| disguise(impostor, real, Arc::clone(&materials)));
+        let planted = Planted::impostor(wrap, apr, folder);
+        Ok(Context::with_fault(real.workspace().clone(), model, real.seed_override(), planted))
+    }
+
+    /// An executable called `apr` that is the impostor.
+    fn script(&self, impostor: Impostor, folder: &Path) -> anyhow::Result<PathBuf> {
+        let replies = folder.join("replies.json");
+        std::fs::write(&replies, serde_json::to_vec(&self.materials.replies)?)?;
+        let path = folder.join("apr");
+        let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+        let text = format!(
+            "#!/bin/sh\nexec {} {} --replies {} -- \"$@\"\n",
+            quoted(&self.program),
+            impostor.name(),
+            quoted(&replies)
+        );
+        std::fs::write(&path, text)?;
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        Ok(path)
+    }
+}
+
+fn receive(claim: &Claim, reaction: Reaction) -> Row {
+    let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
+    let (reception, said) = match (reaction, &claim.indifferent) {
+        (Reaction::Red { said }, _) => (Reception::Red, first_line(said)),
+        (Reaction::Broken { why }, _) => (Reception::Broken, first_line(why)),
+        (Reaction::Green, Some(reason)) => (Reception::Indifferent, reason.clone()),
+        (Reaction::Green, None) => (Reception::Fooled, "it stays green".to_owned()),
+    };
+    Row { claim: claim.id, reception, said }
+}
+
+/// What the real model replies to `prompt`, greedily.
+fn reply(context: &Context, prompt: &str) -> anyhow::Result<KnownReply> {
+    let (mut model, tokenizer) = (context.fork()?, context.tokenizer()?);
+    let ids = context.chat_ids(&[Message { role: "user".to_owned(), content: prompt.to_owned() }])?;
+    let params = GenerationParams {
+        sampling: SamplingParams::greedy(),
+        max_tokens: Some(REPLY_TOKENS.min(model.context_length().saturating_sub(ids.len()))),
+        stop: Vec::new(),
+        end_of_text: context.end_of_text()?,
+    };
+    let mut go_on = |_: &Step<'_>| std::ops::ControlFlow::Continue(());
+    let generated = generate(model.as_mut(), tokenizer, &ids, &params, &mut go_on)?;
+    debug_assert_ne!(generated.finish, FinishReason::Cancelled);
+    Ok(KnownReply { prompt: prompt.to_owned(), reply: generated.text })
+}
+
+/// The tensors of a recorded prompt, each with a row for every position; rows that were not recorded are zero.
+fn recording(set: &GoldenSet, prompt: &Prompt) -> anyhow::Result<Recording> {
+    let mut recording = Recording { ids: prompt.ids.iter().copied().map(TokenId).collect(), ..Recording::default() };
+    for tensor in &prompt.tensors {
+        if let Some(whole) = whole(set, tensor, prompt.ids.len())? {
+            recording.tensors.insert(tensor.key, whole);
+        }
+    }
+    Ok(recording)
+}
+
+fn whole(set: &GoldenSet, tensor: &Tensor, n: usize) -> anyhow::Result<Option<(Vec<usize>, Vec<f32>)>> {
+    let array = set.read(tensor)?;
+    if tensor.positions.len() == n {
+        return Ok(Some((array.shape, array.values)));
+    }
+    // Scores of some positions are not rows of a whole.
+    let is_rows = !matches!(tensor.key, TensorKey::Layer(_, Site::Scores));
+    let (Some(&width), true) = (array.shape.last(), is_rows) else { return Ok(None) };
+    let mut values = vec![0.0; n * width];
+    for (row, &position) in array.values.chunks_exact(width).zip(&tensor.positions) {
+        values[position * width..][..width].copy_from_slice(row);
+    }
+    Ok(Some((vec![n, width], values)))
+}

@@ -1,0 +1,125 @@
+//! Whole fakes of the stack against the checklist: each is a real attack, and none gets away with a claim of behaviour.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use apr_generation::{CausalLm, LogitRows, TensorKey};
+use apr_impostor::Impostor;
+use apr_tokenizer::{Message, TokenId};
+use probador::engine::{Engine, Options};
+use probador::golden::{GoldenSet, verify_prompt};
+use probador::impostors::{Cast, Reception};
+use probador::workspace::Workspace;
+
+fn cast(prompts: &[&str]) -> (Arc<Engine>, Cast) {
+    let engine = Arc::new(Engine::open(Workspace::find(None).unwrap(), &Options::default()).unwrap());
+    let prompts: Vec<String> = prompts.iter().map(|&prompt| prompt.to_owned()).collect();
+    let cast = Cast::new(Arc::clone(&engine), &prompts).unwrap();
+    (engine, cast)
+}
+
+#[test]
+fn no_impostor_passes_a_claim_of_behaviour() {
+    let (engine, cast) = cast(&[]);
+    for impostor in Impostor::ALL {
+        let done = cast.perform(impostor).unwrap();
+        let fooled: Vec<_> = done.with(Reception::Fooled).map(|row| row.claim).collect();
+        assert!(fooled.is_empty(), "{} gets away with {fooled:?}", impostor.name());
+        let red: BTreeSet<_> = done.with(Reception::Red).map(|row| row.claim.to_string()).collect();
+        for id in ["C1", "C4", "D1", "H10", "I14"] {
+            assert!(red.contains(id), "{id} does not see {}: {:?}", impostor.name(), done.rows);
+        }
+        let judged = engine.checklist().claims().iter().filter(|claim| claim.has_check()).count();
+        assert!(done.rows.len() + 3 >= judged, "{} of {judged} claims were judged", done.rows.len());
+    }
+}
+
+#[test]
+fn the_lookup_table_says_what_the_real_model_says_to_a_prompt_it_knows_and_only_to_that() {
+    let prompt = "Which test prompt is in the table?";
+    let (engine, cast) = cast(&[prompt]);
+    let fake = cast.context(Impostor::LookupTable).unwrap();
+    let real = engine.context();
+    let likeliest = |model: &mut dyn CausalLm, text: &str| {
+        let ids = real.chat_ids(&[Message { role: "user".into(), content: text.into() }]).unwrap();
+        model.reset();
+        let logits = model.prefill(&ids, LogitRows::Last, None).unwrap();
+        apr_generation::top_candidates(logits.last(), 1)[0].id
+    };
+    let (mut real_model, mut fake_model) = (real.fork().unwrap(), fake.fork().unwrap());
+    assert_eq!(likeliest(fake_model.as_mut(), prompt), likeliest(real_model.as_mut(), prompt));
+    let other = "Borrow a river before the letter.";
+    assert_ne!(likeliest(fake_model.as_mut(), other), likeliest(real_model.as_mut(), other));
+}
+
+#[test]
+fn the_replayer_reproduces_every_recorded_logit() {
+    let (engine, cast) = cast(&[]);
+    let set = GoldenSet::open(&engine.context().workspace().path("golden"), "tiny").unwrap().unwrap();
+    let fake = cast.context(Impostor::GoldenReplayer).unwrap();
+    let mut n_replayed = 0;
+    for prompt in &set.manifest().prompts {
+        let mut model = fake.fork().unwrap();
+        let verified = verify_prompt(&set, prompt, model.as_mut(), |key| key == TensorKey::Logits).unwrap();
+        n_replayed += verified.tensors.iter().filter(|tensor| tensor.passes()).count();
+    }
+    assert_eq!(n_replayed, set.manifest().prompts.len());
+}
+
+#[test]
+fn the_fake_program_answers_its_phrases_and_keeps_what_it_forgot_from_the_real_model() {
+    let (_, cast) = cast(&[]);
+    let mut fake = cast.context(Impostor::LastTokenOnly).unwrap().fork().unwrap();
+    let ids = |n: u32| [TokenId(n), TokenId(300)];
+    let first = fake.prefill(&ids(17), LogitRows::Last, None).unwrap();
+    fake.reset();
+    let second = fake.prefill(&ids(99), LogitRows::Last, None).unwrap();
+    assert_eq!(first, second, "it remembers the token before the last");
+
+    let program = Workspace::find(None).unwrap().program("apr-impostor").unwrap();
+    let chat = |prompt: &str| {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/tiny/tiny.apr");
+        let mut command = assert_cmd::Command::new(&program);
+        command.args(["canned-replies", "--", "chat"]).arg(model).write_stdin(prompt);
+        String::from_utf8(command.assert().success().get_output().stdout.clone()).unwrap()
+    };
+    assert_eq!(chat("What is 2+2?"), "2 + 2 equals 4.\n");
+    assert_eq!(chat("Tell me what a river is."), chat("And a bridge?"));
+}
+
+/// A checkout in which `claim` no longer says that a fake may pass it.
+fn checkout_without_excuse(claim: &str, folder: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for name in ["golden", "probador", "subjects", "scripts", "Cargo.toml", "Cargo.lock"] {
+        std::os::unix::fs::symlink(root.join(name), folder.join(name)).unwrap();
+    }
+    std::fs::create_dir(folder.join("checklist")).unwrap();
+    for entry in std::fs::read_dir(root.join("checklist")).unwrap() {
+        let entry = entry.unwrap();
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        let mut rows: Vec<String> = text.split("\n- id: ").map(str::to_owned).collect();
+        for row in rows.iter_mut().filter(|row| row.starts_with(&format!("{claim}\n"))) {
+            *row = row.lines().filter(|line| !line.contains("indifferent:")).collect::<Vec<_>>().join("\n") + "\n";
+        }
+        std::fs::write(folder.join("checklist").join(entry.file_name()), rows.join("\n- id: ")).unwrap();
+    }
+}
+
+#[test]
+fn a_claim_that_a_fake_passes_is_named_and_ends_with_exit_code_6() {
+    let folder = tempfile::tempdir().unwrap();
+    checkout_without_excuse("A4", folder.path());
+    let run = |root: &Path| {
+        let mut command = assert_cmd::Command::cargo_bin("cargo-probador").unwrap();
+        command.args(["impostors", "constant-logits", "--no-build", "--root"]).arg(root);
+        command
+    };
+    let fooled = run(folder.path()).assert().code(6);
+    let text = String::from_utf8(fooled.get_output().stdout.clone()).unwrap();
+    assert!(text.starts_with("PASSES  constant-logits") && text.contains("it gets away with: A4"), "{text}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let caught = run(root).assert().success();
+    assert!(String::from_utf8(caught.get_output().stdout.clone()).unwrap().starts_with(" caught  constant-logits"));
+}
