@@ -183,7 +183,9 @@ pub fn judge_claim(claim: &Claim, context: &Context) -> Result<Judgement, CheckE
         return judged;
     }
     let mut judgement = Judgement::new();
-    doubts.iter().for_each(|doubt| judgement.fail(doubt));
+    for doubt in doubts {
+        judgement.fail(doubt);
+    }
     judgement.fail(format!("the check could not go on: {error:#}"));
     Ok(judgement)
 }

@@ -84,7 +84,9 @@ impl Cast {
         let texts = recorded.iter().map(|prompt| &prompt.text).chain(prompts);
         let replies = texts.map(|text| reply(context, text)).collect::<anyhow::Result<_>>()?;
         let recordings = match &set {
-            Some(set) => recorded.iter().map(|prompt| recording(set, prompt)).collect::<anyhow::Result<_>>()?,
+            Some(set) => {
+                recorded.iter().map(|prompt| recording(set, prompt)).collect::<anyhow::Result<_>>()?
+            }
             None => Vec::new(),
         };
         let json = context.file()?.tokenizer_json()?.context("the model holds no tokenizer")?;
@@ -169,7 +171,8 @@ fn reply(context: &Context, prompt: &str) -> anyhow::Result<KnownReply> {
 
 /// The tensors of a recorded prompt, each with a row for every position; rows that were not recorded are zero.
 fn recording(set: &GoldenSet, prompt: &Prompt) -> anyhow::Result<Recording> {
-    let mut recording = Recording { ids: prompt.ids.iter().copied().map(TokenId).collect(), ..Recording::default() };
+    let mut recording =
+        Recording { ids: prompt.ids.iter().copied().map(TokenId).collect(), ..Recording::default() };
     for tensor in &prompt.tensors {
         if let Some(whole) = whole(set, tensor, prompt.ids.len())? {
             recording.tensors.insert(tensor.key, whole);

@@ -101,7 +101,8 @@ fn checkout_without_excuse(claim: &str, folder: &Path) {
         let text = std::fs::read_to_string(entry.path()).unwrap();
         let mut rows: Vec<String> = text.split("\n- id: ").map(str::to_owned).collect();
         for row in rows.iter_mut().filter(|row| row.starts_with(&format!("{claim}\n"))) {
-            *row = row.lines().filter(|line| !line.contains("indifferent:")).collect::<Vec<_>>().join("\n") + "\n";
+            *row = row.lines().filter(|line| !line.contains("indifferent:")).collect::<Vec<_>>().join("\n")
+                + "\n";
         }
         std::fs::write(folder.join("checklist").join(entry.file_name()), rows.join("\n- id: ")).unwrap();
     }
@@ -121,5 +122,9 @@ fn a_claim_that_a_fake_passes_is_named_and_ends_with_exit_code_6() {
     assert!(text.starts_with("PASSES  constant-logits") && text.contains("it gets away with: A4"), "{text}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let caught = run(root).assert().success();
-    assert!(String::from_utf8(caught.get_output().stdout.clone()).unwrap().starts_with(" caught  constant-logits"));
+    assert!(
+        String::from_utf8(caught.get_output().stdout.clone())
+            .unwrap()
+            .starts_with(" caught  constant-logits")
+    );
 }

@@ -79,10 +79,7 @@ const SEED: u64 = 61;
 /// them.
 pub(super) fn sessions(context: &Context) -> anyhow::Result<Vec<Inspected>> {
     let mut rng = ChaCha8Rng::seed_from_u64(context.seed_override().unwrap_or(SEED));
-    [6, 24]
-        .into_iter()
-        .map(|max_tokens| session(context, &samples::prompt(&mut rng), max_tokens))
-        .collect()
+    [6, 24].into_iter().map(|max_tokens| session(context, &samples::prompt(&mut rng), max_tokens)).collect()
 }
 
 /// Starts `apr chat --inspect`, types `prompt`, and reads what is shown.

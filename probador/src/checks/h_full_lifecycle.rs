@@ -383,7 +383,11 @@ fn chat_says_what_the_model_says(context: &Context, claim: &Claim) -> Result<Jud
         let prompt = &samples::prompt(&mut rng);
         let path = &context.model().path;
         let finished = context.apr(|apr| {
-            apr.arg("chat").arg(path).args(GREEDY).args(["--max-tokens", &N_TOKENS.to_string()]).input(prompt.as_str())
+            apr.arg("chat")
+                .arg(path)
+                .args(GREEDY)
+                .args(["--max-tokens", &N_TOKENS.to_string()])
+                .input(prompt.as_str())
         })?;
         judgement.require(finished.succeeded(), || finished.describe());
         let ids = context.chat_ids(&[Message { role: "user".to_owned(), content: prompt.clone() }])?;

@@ -1,19 +1,20 @@
 //! `full`: plan, run, account, report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::workspace;
 use crate::accounting::account;
 use crate::case::{Case, Outcome, Subject};
-use crate::checklist::Check;
+use crate::checklist::{Check, ClaimId};
 use crate::cli::{FullArgs, Global, SelectionArgs};
 use crate::engine::{Engine, Options};
 use crate::exit::ExitStatus;
 use crate::lint::{self, RULES};
 use crate::printer::{Format, Printer, Tone};
 use crate::process::Program;
+use crate::prove::{ProofBook, ProofStanding};
 use crate::report::{Folder, Report, RunVerdict, annotations, case_line, summary, terse_line, write_file};
 use crate::runner;
 use crate::selection::Selection;
@@ -139,7 +140,7 @@ fn assemble(
     clock: Instant,
 ) -> anyhow::Result<Report> {
     let waivers = engine.context().workspace().waivers(engine.checklist())?;
-    let (claims, score) = Report::tally(engine.checklist(), &outcomes, &waivers);
+    let (claims, score) = Report::tally(engine.checklist(), &outcomes, &waivers, &proofs(engine)?);
     let problems = account(plan, &outcomes, &score);
     let goldens = outcomes.into_iter().filter(|outcome| matches!(outcome.subject, Subject::Golden { .. }));
     let mut report = Report {
@@ -159,6 +160,18 @@ fn assemble(
     };
     report.verdict = report.judge();
     Ok(report)
+}
+
+/// Where the proof of each claim stands that has a check.
+fn proofs(engine: &Engine) -> anyhow::Result<BTreeMap<ClaimId, ProofStanding>> {
+    let book = ProofBook::open(engine.context().workspace(), engine.context().model())?;
+    let mut standings = BTreeMap::new();
+    for claim in engine.checklist().claims() {
+        if let Some(standing) = book.standing(claim, engine.checklist())? {
+            standings.insert(claim.id, standing);
+        }
+    }
+    Ok(standings)
 }
 
 /// Prints a report as `format` asks.

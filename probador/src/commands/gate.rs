@@ -1,4 +1,4 @@
-//! `gate`: opens only when everything is decided and passing, or waived by name.
+//! `gate`: opens only when everything is decided, passing and proven, or waived by name.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -42,7 +42,22 @@ pub(super) fn run(args: &FullArgs, global: &Global, printer: &mut Printer) -> an
         let word = printer.paint_talk(Tone::Bad, "the gate stays shut:");
         printer.error(&format!("{word} {} claims are undecided: {}", open.len(), open.join(" ")));
     }
-    Ok(if open.is_empty() && needless.is_empty() { ExitStatus::Pass } else { ExitStatus::Undecided })
+    let unproven: Vec<_> = report.unproven().filter(|row| row.scored).collect();
+    if !unproven.is_empty() {
+        let word = printer.paint_talk(Tone::Bad, "the gate stays shut:");
+        let names: Vec<_> = unproven.iter().map(|row| row.id.to_string()).collect();
+        printer.error(&format!(
+            "{word} {} claims passed without a proof that their check can fail: {}\nhint: cargo probador prove --model {}",
+            names.len(),
+            names.join(" "),
+            report.model.name
+        ));
+    }
+    Ok(if open.is_empty() && needless.is_empty() && unproven.is_empty() {
+        ExitStatus::Pass
+    } else {
+        ExitStatus::Undecided
+    })
 }
 
 fn has_passed(report: &Report, claim: crate::checklist::ClaimId) -> bool {

@@ -13,7 +13,11 @@ use crate::impostors::{Cast, Performance, Reception};
 use crate::printer::{Format, Printer, Tone};
 
 /// Judges the impostors that were asked for.
-pub(super) fn run(args: &ImpostorsArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+pub(super) fn run(
+    args: &ImpostorsArgs,
+    global: &Global,
+    printer: &mut Printer,
+) -> anyhow::Result<ExitStatus> {
     let workspace = workspace(global)?;
     if !args.no_build {
         build(&["apr-cli", "apr-impostor"], &workspace, printer)?;

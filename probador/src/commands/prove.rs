@@ -56,14 +56,15 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
     }
     let human = args.format == Format::Human;
     let mut trials: BTreeMap<ClaimId, ClaimTrial> =
-        jobs.iter().map(|job| (job.claim.id, ClaimTrial::new(job.claim, &job.known))).collect();
+        jobs.iter().map(|job| (job.claim.id, ClaimTrial::new(&engine, job.claim, &job.known))).collect();
     let open: Vec<&Job<'_>> = jobs.iter().filter(|job| !job.faults.is_empty()).collect();
     if human {
         printer.start_progress(open.len());
     }
     let tried = Trials::new(Arc::clone(&engine));
     try_all(&tried, &open, |job, trial| {
-        if human && !matches!(trial.standing, Standing::Proven | Standing::Unfinished | Standing::Waiting { .. })
+        if human
+            && !matches!(trial.standing, Standing::Proven | Standing::Unfinished | Standing::Waiting { .. })
         {
             for line in lines(&trial, printer) {
                 printer.talk(&line);
@@ -129,7 +130,7 @@ impl Keeper {
 }
 
 fn jobs<'e>(engine: &'e Engine, args: &ProveArgs, keeper: &Keeper) -> anyhow::Result<Vec<Job<'e>>> {
-    let keys = Keys::new(engine)?;
+    let keys = Keys::new(engine.context().workspace(), engine.context().model())?;
     let model = &engine.context().model().name;
     let checklist = engine.checklist();
     let is_selected =
@@ -163,7 +164,7 @@ fn try_all(trials: &Trials, jobs: &[&Job<'_>], mut ended: impl FnMut(&Job<'_>, C
         [computing, beside]
     };
     let work = |job: &&Job<'_>| {
-        let mut trial = ClaimTrial::new(job.claim, &job.known);
+        let mut trial = ClaimTrial::new(trials.engine(), job.claim, &job.known);
         let planted_here: Vec<&Fault> =
             job.faults.iter().copied().filter(|fault| fault.kind != FaultKind::Source).collect();
         trial.run(trials, job.claim, &planted_here);
@@ -206,9 +207,8 @@ fn try_in_sources(
     let calm = react_in_sources(&scratch, &[], engine, &claims);
     printer.advance();
     for (fault, jobs) in by_fault.into_values() {
-        let (nervous, calm): (Vec<&Job<'_>>, Vec<&Job<'_>>) = jobs
-            .into_iter()
-            .partition(|job| calm[&job.claim.id] != Reaction::Green);
+        let (nervous, calm): (Vec<&Job<'_>>, Vec<&Job<'_>>) =
+            jobs.into_iter().partition(|job| calm[&job.claim.id] != Reaction::Green);
         let calm_claims: Vec<&Claim> = calm.iter().map(|job| job.claim).collect();
         let reactions = react_in_sources(&scratch, &fault.edits, engine, &calm_claims);
         for job in nervous {
@@ -268,7 +268,8 @@ fn matrix(engine: &Engine, trials: &Trials, printer: &mut Printer) -> anyhow::Re
         };
         if fault.kind == FaultKind::Source {
             let claims: Vec<&Claim> = claims.iter().filter(seen_by).copied().collect();
-            let reactions = scratch.as_ref().map(|scratch| react_in_sources(scratch, &fault.edits, engine, &claims));
+            let reactions =
+                scratch.as_ref().map(|scratch| react_in_sources(scratch, &fault.edits, engine, &claims));
             for (claim, reaction) in reactions.into_iter().flatten() {
                 if let Reaction::Red { .. } = reaction {
                     matrix.note_red(claim, &fault.name);
@@ -355,10 +356,9 @@ fn status(trials: &[ClaimTrial]) -> ExitStatus {
         trial.standing == Standing::Survived
             && trial.faults.iter().any(|fault| !matches!(fault.doubt, None | Some(Doubt::Broken(_))))
     };
-    let is_open =
-        |trial: &ClaimTrial| {
-            matches!(trial.standing, Standing::Survived | Standing::Doubtful { .. } | Standing::Unfinished)
-        };
+    let is_open = |trial: &ClaimTrial| {
+        matches!(trial.standing, Standing::Survived | Standing::Doubtful { .. } | Standing::Unfinished)
+    };
     if trials.iter().any(survived) {
         ExitStatus::FaultSurvived
     } else if trials.iter().any(is_open) {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::trial::{Doubt, Trials, obstacle};
 use crate::checklist::{Claim, ClaimId, Fault};
+use crate::engine::Engine;
 
 /// What trying a claim came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,7 +57,7 @@ pub enum Standing {
 
 impl ClaimTrial {
     /// `claim` before it is tried, caught under `known` faults before.
-    pub fn new(claim: &Claim, known: &[String]) -> Self {
+    pub fn new(engine: &Engine, claim: &Claim, known: &[String]) -> Self {
         let faults = known.iter().map(|name| FaultTrial { fault: name.clone(), doubt: None }).collect();
         let mut trial = Self {
             claim: claim.id,
@@ -66,16 +67,17 @@ impl ClaimTrial {
             faults,
         };
         trial.settle();
-        if trial.standing == Standing::Proven {
-            trial.standing = Standing::Known;
+        match (&trial.standing, obstacle(engine, claim)) {
+            (Standing::Proven, _) => trial.standing = Standing::Known,
+            (_, Some(undecided)) => trial.standing = Standing::Waiting { why: undecided.to_string() },
+            (_, None) => {}
         }
         trial
     }
 
     /// Tries it clean, under nothing, and under each of `faults`, planted in this process.
     pub fn run(&mut self, trials: &Trials, claim: &Claim, faults: &[&Fault]) {
-        if let Some(undecided) = obstacle(trials.engine(), claim) {
-            self.standing = Standing::Waiting { why: undecided.to_string() };
+        if let Standing::Waiting { .. } = self.standing {
             return;
         }
         if let Err(doubt) = trials.clean(claim).and_then(|()| trials.calm(claim)) {

@@ -5,8 +5,9 @@ use std::path::Path;
 use apr_format::AprFile;
 
 use crate::checklist::{Claim, Fault};
-use crate::engine::Engine;
+use crate::models::ModelChoice;
 use crate::stored::tree_hash;
+use crate::workspace::Workspace;
 
 /// The parts of the engine that decide a verdict. What prints and writes it is not among them.
 const JUDGES: [&str; 16] = [
@@ -35,10 +36,9 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The keys of proofs on the engine's model.
-    pub fn new(engine: &Engine) -> anyhow::Result<Self> {
-        let context = engine.context();
-        let root = context.workspace().root();
+    /// The keys of proofs on `model`.
+    pub fn new(workspace: &Workspace, model: &ModelChoice) -> anyhow::Result<Self> {
+        let root = workspace.root();
         let mut common = blake3::Hasher::new();
         common.update(b"probador proof 1\0");
         for judge in JUDGES {
@@ -47,11 +47,11 @@ impl Keys {
         update(&mut common, &tree_hash(&root.join("subjects"))?);
         // What the goldens of the model say is hashed in their manifest, file by file.
         let golden = root.join("golden");
-        for file in [golden.join("models.yaml"), golden.join(&context.model().name).join("manifest.yaml")] {
+        for file in [golden.join("models.yaml"), golden.join(&model.name).join("manifest.yaml")] {
             // A model without goldens has none.
             update(&mut common, &std::fs::read_to_string(file).unwrap_or_default());
         }
-        update(&mut common, &model_hash(&context.model().path)?);
+        update(&mut common, &model_hash(&model.path)?);
         Ok(Self { common })
     }
 

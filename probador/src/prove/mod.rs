@@ -6,6 +6,7 @@ mod key;
 mod matrix;
 mod proofs;
 mod scratch;
+mod standing;
 mod trial;
 
 pub use claim::{ClaimTrial, FaultTrial, Standing};
@@ -13,4 +14,5 @@ pub use key::Keys;
 pub use matrix::Matrix;
 pub use proofs::{PROOFS, Proof, Proofs};
 pub use scratch::{Built, Scratch};
+pub use standing::{ProofBook, ProofStanding};
 pub use trial::{Doubt, Reaction, Trials, obstacle, pairs};

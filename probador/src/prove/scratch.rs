@@ -45,8 +45,7 @@ impl Scratch {
     /// Opens the scratch copy of `workspace` in the cache; waits for another run that uses it.
     pub fn open(workspace: &Workspace) -> anyhow::Result<Self> {
         let folder = Workspace::cache().join("scratch");
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("failed to make `{}`", folder.display()))?;
+        std::fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
         let lock = File::create(folder.join("lock"))?;
         flock(&lock, FlockOperation::LockExclusive)?;
         Ok(Self {
@@ -97,10 +96,11 @@ impl Scratch {
             }
         }
         for edit in edits {
-            let contents = wanted
-                .get_mut(Path::new(&edit.file))
-                .ok_or_else(|| anyhow!("the edit of `{}` no longer applies: there is no such file", edit.file))?;
-            let text = std::str::from_utf8(contents).with_context(|| format!("`{}` is no text", edit.file))?;
+            let contents = wanted.get_mut(Path::new(&edit.file)).ok_or_else(|| {
+                anyhow!("the edit of `{}` no longer applies: there is no such file", edit.file)
+            })?;
+            let text =
+                std::str::from_utf8(contents).with_context(|| format!("`{}` is no text", edit.file))?;
             *contents = edit.apply(text).map_err(|error| anyhow!("{error}"))?.into_bytes();
         }
         if self.tree.exists() {
@@ -119,7 +119,8 @@ impl Scratch {
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent)?;
             }
-            std::fs::write(&path, contents).with_context(|| format!("failed to write `{}`", path.display()))?;
+            std::fs::write(&path, contents)
+                .with_context(|| format!("failed to write `{}`", path.display()))?;
         }
         Ok(())
     }
@@ -164,8 +165,9 @@ impl Built<'_> {
             judge = judge.env("APR_DATA_DIR", data);
         }
         let finished = judge.run()?;
-        let report: Report = serde_json::from_slice(&finished.stdout)
-            .map_err(|_| anyhow!("the engine built with the fault gave no report: {}", finished.describe()))?;
+        let report: Report = serde_json::from_slice(&finished.stdout).map_err(|_| {
+            anyhow!("the engine built with the fault gave no report: {}", finished.describe())
+        })?;
         Ok(claims
             .iter()
             .map(|claim| {
@@ -217,7 +219,10 @@ mod tests {
         scratch.write_tree(&[]).unwrap();
         assert_eq!(copy(), "fn a() { start + 1 }");
         assert!(!scratch.tree.join("stale.rs").exists());
-        assert_eq!(std::fs::metadata(scratch.tree.join("Cargo.toml")).unwrap().modified().unwrap(), untouched);
+        assert_eq!(
+            std::fs::metadata(scratch.tree.join("Cargo.toml")).unwrap().modified().unwrap(),
+            untouched
+        );
         let source = std::fs::read_to_string(scratch.root.join("subjects/a/lib.rs")).unwrap();
         assert_eq!(source, "fn a() { start + 1 }");
     }

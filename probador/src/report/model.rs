@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::{Machine, Outcome, Subject, Undecided, Verdict};
 use crate::checklist::{Checklist, ClaimId, Score, Section, Standing, Waiver, score};
+use crate::prove::ProofStanding;
 
 /// Why a claim is undecided that nobody asked about.
 pub(super) const NOT_SELECTED: &str = "it was not selected for this run";
@@ -87,6 +88,8 @@ pub struct ClaimRow {
     pub scored: bool,
     /// Faults that must turn it red.
     pub faults: Vec<String>,
+    /// Whether those have; absent when nothing checks the claim yet.
+    pub proof: Option<ProofStanding>,
     /// Publications.
     pub references: Vec<String>,
     /// Where it is written.
@@ -134,7 +137,12 @@ impl ClaimRow {
 
 impl Report {
     /// The claims of a checklist with what `outcomes` say of them, and the score that makes.
-    pub fn tally(checklist: &Checklist, outcomes: &[Outcome], waivers: &[Waiver]) -> (Vec<ClaimRow>, Score) {
+    pub fn tally(
+        checklist: &Checklist,
+        outcomes: &[Outcome],
+        waivers: &[Waiver],
+        proofs: &BTreeMap<ClaimId, ProofStanding>,
+    ) -> (Vec<ClaimRow>, Score) {
         let by_claim: BTreeMap<ClaimId, &Outcome> = outcomes
             .iter()
             .filter_map(|outcome| match outcome.subject {
@@ -154,6 +162,7 @@ impl Report {
                 points: claim.points,
                 scored: claim.scored,
                 faults: claim.faults.clone(),
+                proof: proofs.get(&claim.id).copied(),
                 references: claim.references.clone(),
                 file: claim.file.clone(),
                 line: claim.line,
@@ -166,6 +175,12 @@ impl Report {
         let standing: BTreeMap<ClaimId, Standing> = rows.iter().map(|row| (row.id, row.standing())).collect();
         let score = score(checklist.claims(), |id| standing.get(&id).copied().unwrap_or(Standing::Undecided));
         (rows, score)
+    }
+
+    /// Claims that passed without a proof that their check can fail, which is not what a release rests on.
+    pub fn unproven(&self) -> impl Iterator<Item = &ClaimRow> {
+        let passed = self.claims.iter().filter(|row| row.standing() == Standing::Passed);
+        passed.filter(|row| row.proof != Some(ProofStanding::Proven))
     }
 
     /// Every outcome that turned the run red.

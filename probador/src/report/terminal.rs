@@ -1,10 +1,13 @@
 //! What a person sees in the terminal: a line as each case ends, then the score, failures last with how to run them again.
 
+use std::fmt::Write as _;
+
 use super::model::NOT_SELECTED;
 use super::{Report, RunVerdict};
 use crate::case::{Case, Outcome, Subject, Verdict};
-use crate::checklist::{CHECKLIST_POINTS, Section};
+use crate::checklist::{CHECKLIST_POINTS, Section, Standing};
 use crate::printer::{Printer, Tone};
+use crate::prove::ProofStanding;
 
 /// One line for a case that has ended; nothing for one that was known to be undecidable, or a golden that was met.
 pub fn case_line(case: &Case, outcome: &Outcome, printer: &Printer) -> Option<String> {
@@ -67,6 +70,7 @@ pub fn summary(report: &Report, printer: &Printer) -> String {
         let passed = report.goldens.iter().filter(|outcome| outcome.verdict == Verdict::Pass).count();
         lines.push(format!("golden tensors: {passed} of {} within tolerance", report.goldens.len()));
     }
+    lines.push(proofs(report));
     lines.push(String::new());
     for outcome in report.failures() {
         lines.push(printer.paint(Tone::Bad, &format!("failed: {}", outcome.case)));
@@ -83,6 +87,24 @@ pub fn summary(report: &Report, printer: &Printer) -> String {
     }
     lines.push(verdict(report, printer));
     lines.join("\n")
+}
+
+/// How many of the claims that passed are proven, and which are not.
+fn proofs(report: &Report) -> String {
+    let passed = report.claims.iter().filter(|row| row.standing() == Standing::Passed).count();
+    let open: Vec<_> = report.unproven().collect();
+    let mut line = format!("proofs: {} of {passed} claims that passed were seen red", passed - open.len());
+    for (standing, word) in
+        [(Some(ProofStanding::Stale), "stale"), (Some(ProofStanding::Unproven), "unproven")]
+    {
+        let ids: Vec<_> =
+            open.iter().filter(|row| row.proof == standing).map(|row| row.id.to_string()).collect();
+        if !ids.is_empty() {
+            // Writing to a string cannot fail.
+            let _ = write!(line, "; {word}: {}", ids.join(" "));
+        }
+    }
+    line
 }
 
 fn row(name: &str, score: crate::checklist::SectionScore, printer: &Printer) -> String {

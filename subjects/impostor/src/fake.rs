@@ -23,7 +23,14 @@ pub fn disguise(impostor: Impostor, real: Model, materials: Arc<Materials>) -> M
         // The fake is in the file.
         return real;
     }
-    Box::new(Fake { impostor, real, materials, history: Vec::new(), n_prompt: 0, remembered: BTreeMap::new() })
+    Box::new(Fake {
+        impostor,
+        real,
+        materials,
+        history: Vec::new(),
+        n_prompt: 0,
+        remembered: BTreeMap::new(),
+    })
 }
 
 struct Fake {
@@ -60,7 +67,8 @@ impl Fake {
         let Some(tokenizer) = &self.materials.tokenizer else { return logits };
         let n_prompt = self.n_prompt.min(n);
         let prompt = tokenizer.decode(&self.history[..n_prompt]);
-        let known = self.materials.replies.iter().filter(|known| knows_replies && prompt.contains(&known.prompt));
+        let known =
+            self.materials.replies.iter().filter(|known| knows_replies && prompt.contains(&known.prompt));
         // The longest prompt that fits is the likeliest one.
         let known = known.max_by_key(|known| known.prompt.len());
         let reply = known.map_or_else(|| canned_reply(&prompt).to_owned(), |known| known.reply.clone());

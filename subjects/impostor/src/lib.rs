@@ -68,12 +68,12 @@ impl Impostor {
             Self::CannedReplies => "looks for words in the prompt and gives a written reply",
             Self::ConstantLogits => "gives every position the same logits",
             Self::NanLogits => "gives logits that are not numbers",
-            Self::RandomWeights => {
-                "computes with weights drawn at random, of the right means and deviations"
-            }
+            Self::RandomWeights => "computes with weights drawn at random, of the right means and deviations",
             Self::LookupTable => "knows the prompts that tests use, and the real model's replies to them",
             Self::LastTokenOnly => "is the real model, and forgets all but the last token",
-            Self::GoldenReplayer => "replays recorded tensors for known prompts, and else sees the last token only",
+            Self::GoldenReplayer => {
+                "replays recorded tensors for known prompts, and else sees the last token only"
+            }
         }
     }
 

@@ -29,7 +29,10 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     let names: Vec<&str> = Impostor::ALL.map(Impostor::name).into();
-    say(&format!("usage: apr-impostor NAME [--replies FILE] -- APR-ARGUMENTS...\nNAME is one of: {}", names.join(", ")));
+    say(&format!(
+        "usage: apr-impostor NAME [--replies FILE] -- APR-ARGUMENTS...\nNAME is one of: {}",
+        names.join(", ")
+    ));
     ExitCode::from(2)
 }
 

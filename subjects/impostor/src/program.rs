@@ -40,7 +40,12 @@ impl Line {
 }
 
 /// Does what `words`, a command line of `apr`, ask for; `replies` is a JSON file of prompts with their replies.
-pub(crate) fn run(impostor: Impostor, replies: Option<&Path>, words: Vec<String>, out: &mut dyn Write) -> Result<(), Failure> {
+pub(crate) fn run(
+    impostor: Impostor,
+    replies: Option<&Path>,
+    words: Vec<String>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let line = Line { words };
     match line.words.first().map(String::as_str) {
         Some("chat") => chat(impostor, replies, &line, out),
@@ -111,7 +116,8 @@ fn chat(impostor: Impostor, replies: Option<&Path>, line: &Line, out: &mut dyn W
         Some(path) => serde_json::from_slice(&std::fs::read(path)?)?,
         None => Vec::new(),
     };
-    let materials = Materials { tokenizer: Some(Tokenizer::from_json(&json)?), replies, recordings: Vec::new() };
+    let materials =
+        Materials { tokenizer: Some(Tokenizer::from_json(&json)?), replies, recordings: Vec::new() };
     let mut model = disguise(impostor, Box::new(real), Arc::new(materials));
     let source = file.metadata().chat_template.clone().ok_or("the model has no chat template")?;
     let template = ChatTemplate::new(&source)?.with_named_tokens(file.metadata().special_tokens.clone());
@@ -119,7 +125,7 @@ fn chat(impostor: Impostor, replies: Option<&Path>, line: &Line, out: &mut dyn W
     let mut reply_to = |message: &str, is_inspected: bool, out: &mut dyn Write| -> Result<(), Failure> {
         let messages = [Message { role: "user".to_owned(), content: message.to_owned() }];
         let ids = tokenizer.encode_segments(&template.render(&messages, true, &tokenizer)?);
-        let shown = reply(&mut model, &tokenizer, &ids, max_tokens)?;
+        let shown = reply(&mut model, &tokenizer, &ids, max_tokens);
         if is_inspected { show(&shown, &ids, &tokenizer, out) } else { Ok(writeln!(out, "{}", shown.text)?) }
     };
     if !io::stdin().is_terminal() {
@@ -144,7 +150,7 @@ struct Shown {
     steps: Vec<(TokenId, Vec<(TokenId, f64)>)>,
 }
 
-fn reply(model: &mut Model, tokenizer: &Tokenizer, prompt: &[TokenId], max_tokens: usize) -> Result<Shown, Failure> {
+fn reply(model: &mut Model, tokenizer: &Tokenizer, prompt: &[TokenId], max_tokens: usize) -> Shown {
     let params = GenerationParams {
         sampling: SamplingParams::greedy(),
         max_tokens: Some(max_tokens),
@@ -155,16 +161,25 @@ fn reply(model: &mut Model, tokenizer: &Tokenizer, prompt: &[TokenId], max_token
     model.reset();
     let generated = generate(model.as_mut(), tokenizer, prompt, &params, &mut |step: &Step<'_>| {
         let candidates = top_candidates(step.logits, 5);
-        steps.push((step.id, candidates.iter().map(|candidate| (candidate.id, candidate.probability)).collect()));
+        steps.push((
+            step.id,
+            candidates.iter().map(|candidate| (candidate.id, candidate.probability)).collect(),
+        ));
         ControlFlow::Continue(())
     });
     // A model without numbers still has something to say.
-    let text = generated.map_or_else(|_| "I'm sorry, I cannot help with that.".to_owned(), |reply| reply.text);
-    Ok(Shown { text, steps })
+    let text =
+        generated.map_or_else(|_| "I'm sorry, I cannot help with that.".to_owned(), |reply| reply.text);
+    Shown { text, steps }
 }
 
 /// The screen of `apr chat --inspect`: candidates of the fake, a heatmap and figures that are always the same.
-fn show(shown: &Shown, prompt: &[TokenId], tokenizer: &Tokenizer, out: &mut dyn Write) -> Result<(), Failure> {
+fn show(
+    shown: &Shown,
+    prompt: &[TokenId],
+    tokenizer: &Tokenizer,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let ids: Vec<String> = prompt.iter().map(|id| id.0.to_string()).collect();
     writeln!(out, "[DEBUG] Tokenized: [{}] ({} tokens)\n", ids.join(", "), ids.len())?;
     writeln!(out, "Assistant: {}\n\n[DEBUG] Top-5 Candidates:", shown.text)?;

@@ -1,0 +1,130 @@
+//! Where the proof of each claim stands: made with everything as it is now, made before something changed, or never.
+
+use serde::{Deserialize, Serialize};
+
+use super::key::Keys;
+use super::proofs::{PROOFS, Proofs};
+use crate::checklist::{Checklist, Claim, Fault, Need};
+use crate::models::{ModelChoice, choose};
+use crate::workspace::Workspace;
+
+/// Whether a claim's faults have turned it red.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProofStanding {
+    /// All of them, with check, faults and subject as they are now.
+    Proven,
+    /// All of them, before something it depends on changed.
+    Stale,
+    /// Not all of them.
+    Unproven,
+}
+
+impl ProofStanding {
+    /// `proven`, `stale` or `unproven`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Stale => "stale",
+            Self::Unproven => "unproven",
+        }
+    }
+}
+
+/// The stored proofs, and what they would depend on now.
+pub struct ProofBook {
+    proofs: Proofs,
+    models: Vec<(ModelChoice, Option<Keys>)>,
+}
+
+impl ProofBook {
+    /// Opens the proofs of `workspace`, on `model` and on the embedded model: what a small model can decide is proven on
+    /// it.
+    pub fn open(workspace: &Workspace, model: &ModelChoice) -> anyhow::Result<Self> {
+        let proofs = Proofs::read(&workspace.path(PROOFS))?;
+        let mut models = vec![model.clone()];
+        if let Ok(embedded) = choose(None, workspace)
+            && embedded.name != model.name
+        {
+            models.push(embedded);
+        }
+        // A model that cannot be opened has no fresh proof; that it cannot is for its own claims to say.
+        let keyed = |model: ModelChoice| {
+            let keys = Keys::new(workspace, &model).ok();
+            (model, keys)
+        };
+        Ok(Self { proofs, models: models.into_iter().map(keyed).collect() })
+    }
+
+    /// Where the proof of `claim` stands; `None` for a claim that nothing checks yet.
+    pub fn standing(&self, claim: &Claim, checklist: &Checklist) -> anyhow::Result<Option<ProofStanding>> {
+        if !claim.has_check() {
+            return Ok(None);
+        }
+        let faults: Vec<&Fault> =
+            claim.faults.iter().filter_map(|name| checklist.faults().get(name)).collect();
+        let id = claim.id.to_string();
+        let covers = |caught: &[String]| claim.faults.iter().all(|fault| caught.contains(fault));
+        let mut best = ProofStanding::Unproven;
+        for (model, keys) in self.models.iter().filter(|(model, _)| decides(model, claim)) {
+            if let Some(keys) = keys
+                && covers(self.proofs.caught(&model.name, &id, &keys.of(claim, &faults)?))
+            {
+                return Ok(Some(ProofStanding::Proven));
+            }
+            if self.proofs.get(&model.name, &id).is_some_and(|proof| covers(&proof.faults)) {
+                best = ProofStanding::Stale;
+            }
+        }
+        Ok(Some(best))
+    }
+}
+
+/// Whether `claim` can be decided, and so proven, on `model`.
+fn decides(model: &ModelChoice, claim: &Claim) -> bool {
+    let stands_in = model.known.as_ref().is_some_and(|known| known.stand_in);
+    !(stands_in && claim.needs.contains(&Need::ReleaseModel))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prove::Proof;
+
+    fn standing(id: &str, change: impl FnOnce(&mut Proofs, &str, &Claim)) -> Option<ProofStanding> {
+        let workspace = Workspace::find(None).unwrap();
+        let checklist = workspace.checklist().unwrap();
+        let model = choose(None, &workspace).unwrap();
+        let claim = checklist.claim(id.parse().unwrap()).unwrap();
+        let mut book = ProofBook::open(&workspace, &model).unwrap();
+        book.proofs = Proofs::default();
+        let faults: Vec<&Fault> =
+            claim.faults.iter().filter_map(|name| checklist.faults().get(name)).collect();
+        let key = Keys::new(&workspace, &model).unwrap().of(claim, &faults).unwrap();
+        change(&mut book.proofs, &key, claim);
+        book.standing(claim, &checklist).unwrap()
+    }
+
+    fn keep(proofs: &mut Proofs, key: &str, claim: &Claim, n_faults: usize) {
+        let faults = claim.faults[..n_faults].to_vec();
+        proofs.set("tiny", &claim.id.to_string(), Some(Proof { key: key.to_owned(), faults }));
+    }
+
+    #[test]
+    fn a_proof_counts_when_all_faults_were_caught_with_everything_as_it_is_now() {
+        let all = standing("C4", |proofs, key, claim| keep(proofs, key, claim, claim.faults.len()));
+        assert_eq!(all, Some(ProofStanding::Proven));
+        let some = standing("C4", |proofs, key, claim| keep(proofs, key, claim, 1));
+        assert_eq!(some, Some(ProofStanding::Unproven));
+        let old = standing("C4", |proofs, _, claim| keep(proofs, "before", claim, claim.faults.len()));
+        assert_eq!(old, Some(ProofStanding::Stale));
+        assert_eq!(standing("C4", |_, _, _| {}), Some(ProofStanding::Unproven));
+    }
+
+    #[test]
+    fn a_small_model_proves_nothing_about_the_released_one_and_no_check_needs_no_proof() {
+        let on_tiny = standing("D5", |proofs, key, claim| keep(proofs, key, claim, claim.faults.len()));
+        assert_eq!(on_tiny, Some(ProofStanding::Unproven));
+        assert_eq!(standing("J1", |_, _, _| {}), None);
+    }
+}
