@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzz the parsers of hostile files: first one with a planted fault, which must be found, then the real ones, in which
-# nothing may be. What was done is kept in checklist/fuzz.json, dated; a test demands that it is recent.
+# nothing may be, starting from the corpus of hostile files (scripts/hostile_corpus.py). What was done is kept in checklist/fuzz.json, dated; a test demands that it is recent.
 #
 # usage: scripts/fuzz.sh [SECONDS]     for each parser (default 60); a crash is kept in subjects/fuzz/artifacts/
 #
@@ -16,10 +16,12 @@ command -v cargo-fuzz >/dev/null || cargo install --locked --quiet cargo-fuzz
 fixtures=../interop/tests/fixtures
 seeds() {
     mkdir -p "corpus/$1"
+    cp "hostile/$1"/* "corpus/$1/"
     case $1 in
     apr) ../../target/release/apr import "$fixtures/tiny-qwen2.gguf" -o corpus/apr/seed.apr --force >/dev/null ;;
     gguf) cp "$fixtures"/*.gguf corpus/gguf/ ;;
     safetensors) cp "$fixtures"/*.safetensors corpus/safetensors/ ;;
+    template) cp ../tokenizer/tests/fixtures/*.jinja corpus/template/ ;;
     tokenizer) cp ../tokenizer/tests/fixtures/tokenizer.json corpus/tokenizer/ ;;
     esac
 }
@@ -35,7 +37,7 @@ fi
 rm -rf artifacts/planted
 echo "the planted fault is found"
 results=""
-for target in apr gguf safetensors tokenizer; do
+for target in apr gguf safetensors tokenizer template; do
     seeds "$target"
     echo "fuzzing $target for $seconds s"
     log=$(mktemp)

@@ -214,6 +214,31 @@ fn hostile_yaml_is_refused_without_a_panic() {
     }
 }
 
+/// The corpus that `scripts/hostile_corpus.py` writes, each file as a section, as the faults and as the waivers.
+#[test]
+fn the_corpus_of_hostile_yaml_is_refused_with_a_place() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile");
+    let mut n_files = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (sections, faults) = committed();
+        let place = sections.iter().position(|source| source.file == "c-forward-pass.yaml").unwrap();
+        let mut spoiled = sections.clone();
+        spoiled[place].text.clone_from(&text);
+        let by_section = load(&spoiled, &faults).expect_err("accepted as a section");
+        let by_faults = load(&sections, &SourceText { text, ..faults }).expect_err("accepted as the faults");
+        for problem in by_section.iter().chain(&by_faults) {
+            let text = problem.to_string();
+            let place: Vec<&str> = text.splitn(4, ':').collect();
+            let is_number = |part: &str| part.parse::<u64>().is_ok_and(|number| number > 0);
+            assert!(is_number(place[1]) && is_number(place[2]), "{}: {text}", path.display());
+        }
+        n_files += 1;
+    }
+    assert!(n_files > 12, "{n_files} files");
+}
+
 #[test]
 fn only_hardware_can_be_waived() {
     let checklist = load_committed();

@@ -5,6 +5,7 @@ mod chat;
 mod faults;
 mod flags;
 mod help;
+mod hostile;
 mod import;
 mod look;
 mod paths;
