@@ -237,7 +237,7 @@ pub struct ProveArgs {
     /// Only faults that are planted so [default: all]; those in the sources take a build each
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     pub kind: Vec<FaultKind>,
-    /// Try every claim under every fault, and name claims that catch just the same
+    /// Try every claim under every fault, not only under its own, and name claims that catch just the same
     #[arg(long)]
     pub matrix: bool,
     /// How to print the result

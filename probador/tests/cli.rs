@@ -249,6 +249,26 @@ fn every_json_output_parses() {
 }
 
 #[test]
+fn a_matrix_holds_the_chosen_claims_under_every_fault_of_the_kind_and_names_those_that_catch_the_same() {
+    let checkout = Checkout::new();
+    let prove = |more: &[&str]| {
+        let arguments = [&["prove", "B5", "B3", "A4", "--kind", "data", "--no-build"], more].concat();
+        let output = checkout.run(&arguments).success();
+        String::from_utf8(output.get_output().stdout.clone()).unwrap()
+    };
+    let document: Value = serde_json::from_str(&prove(&["--matrix", "--format", "json"])).unwrap();
+    let red = |claim: &str| document["matrix"]["red"][claim].as_array().unwrap().clone();
+    assert!(red("B3").contains(&"special-id-moved".into()), "{document}");
+    assert!(
+        red("A4").contains(&"layer-count-misstated".into()) && !red("A4").contains(&"scale-shifted".into())
+    );
+    assert_eq!(document["matrix"]["red"].as_object().unwrap().len(), 3, "{document}");
+    assert_eq!(prove(&["--format", "terse"]), "proven A4\nproven B3\nproven B5\n");
+    let human = prove(&["--fresh"]);
+    assert!(human.contains("3 claims proven on tiny, 0 not, 0 wait; 0 faults survived"), "{human}");
+}
+
+#[test]
 fn a_claim_is_proven_once_and_again_when_something_it_depends_on_has_changed() {
     let checkout = Checkout::new();
     let _ = fs::remove_file(checkout.path().join("checklist/proofs.json"));

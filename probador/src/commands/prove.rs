@@ -78,7 +78,7 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
     keeper.write()?;
     try_in_sources(&engine, &open, &mut trials, printer, |job, trial| keeper.keep(&model, job, trial))?;
     let trials: Vec<ClaimTrial> = trials.into_values().collect();
-    let matrix = args.matrix.then(|| matrix(&engine, &tried, printer)).transpose()?;
+    let matrix = args.matrix.then(|| matrix(args, &engine, &tried, printer)).transpose()?;
     match args.format {
         Format::Human => {
             for trial in &trials {
@@ -86,7 +86,7 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
                     printer.data(&line);
                 }
             }
-            for line in summary(&engine, &model, &trials, matrix.as_ref()) {
+            for line in summary(args, &engine, &model, &trials, matrix.as_ref()) {
                 printer.data(&line);
             }
         }
@@ -242,19 +242,29 @@ fn react_in_sources(
 }
 
 /// Every claim that can be tried, under every fault. A fault is planted once for all claims.
-fn matrix(engine: &Engine, trials: &Trials, printer: &mut Printer) -> anyhow::Result<Matrix> {
+fn matrix(
+    args: &ProveArgs,
+    engine: &Engine,
+    trials: &Trials,
+    printer: &mut Printer,
+) -> anyhow::Result<Matrix> {
     let checklist = engine.checklist();
     let claims: Vec<&Claim> = checklist
         .claims()
         .iter()
+        .filter(|claim| args.claims.is_empty() || args.claims.contains(&claim.id))
         .filter(|claim| claim.has_check() && obstacle(engine, claim).is_none() && trials.clean(claim).is_ok())
         .collect();
-    let faults = checklist.faults();
-    let has_sources = faults.values().any(|fault| fault.kind == FaultKind::Source);
+    let faults: Vec<&Fault> = checklist
+        .faults()
+        .values()
+        .filter(|fault| args.kind.is_empty() || args.kind.contains(&fault.kind))
+        .collect();
+    let has_sources = faults.iter().any(|fault| fault.kind == FaultKind::Source);
     let scratch = has_sources.then(|| Scratch::open(engine.context().workspace())).transpose()?;
     printer.start_progress(faults.len());
     let mut matrix = Matrix::of(claims.iter().map(|claim| claim.id));
-    for fault in faults.values() {
+    for fault in faults {
         // Small trees and stored results are seen by nobody else; a fault of speed changes nothing but speed, and would
         // hold everybody else up.
         let is_of_speed = checklist
@@ -324,7 +334,13 @@ fn word(standing: &Standing) -> &'static str {
     }
 }
 
-fn summary(engine: &Engine, model: &str, trials: &[ClaimTrial], matrix: Option<&Matrix>) -> Vec<String> {
+fn summary(
+    args: &ProveArgs,
+    engine: &Engine,
+    model: &str,
+    trials: &[ClaimTrial],
+    matrix: Option<&Matrix>,
+) -> Vec<String> {
     let count = |wanted: &str| trials.iter().filter(|trial| word(&trial.standing) == wanted).count();
     let survivors =
         trials.iter().flat_map(|trial| &trial.faults).filter(|fault| fault.doubt.is_some()).count();
@@ -342,9 +358,10 @@ fn summary(engine: &Engine, model: &str, trials: &[ClaimTrial], matrix: Option<&
             let names: Vec<String> = claims.iter().map(ToString::to_string).collect();
             lines.push(format!("red under the same faults: {}", names.join(" ")));
         }
-        let all = engine.checklist().faults().keys().map(String::as_str);
-        let uncaught = matrix.uncaught(all);
-        if !uncaught.is_empty() {
+        let all = engine.checklist().faults().values();
+        let tried = all.filter(|fault| args.kind.is_empty() || args.kind.contains(&fault.kind));
+        let uncaught = matrix.uncaught(tried.map(|fault| fault.name.as_str()));
+        if !uncaught.is_empty() && args.claims.is_empty() {
             lines.push(format!("caught by no claim on {model}: {}", uncaught.join(" ")));
         }
     }

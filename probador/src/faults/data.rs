@@ -111,6 +111,7 @@ pub(super) fn edited(name: &str, model: &Path, folder: &Path) -> anyhow::Result<
                 Ok(())
             })
         }),
+        "entries-exchanged" => Some(|metadata| edit_tokenizer(metadata, exchange_entries)),
         "merges-reordered" => Some(|metadata| edit_tokenizer(metadata, reorder_merges)),
         "special-id-moved" => Some(|metadata| edit_tokenizer(metadata, exchange_special_ids)),
         _ => None,
@@ -247,6 +248,16 @@ fn reorder_merges(tokenizer: &mut Value) -> anyhow::Result<()> {
     // The first thousand only: later merges build on earlier ones.
     let n = merges.len().min(1000);
     merges[..n].reverse();
+    Ok(())
+}
+
+/// Exchanges the entries of the bytes E6 and E7.
+fn exchange_entries(tokenizer: &mut Value) -> anyhow::Result<()> {
+    let vocab = tokenizer["model"]["vocab"].as_object_mut().context("the tokenizer has no vocabulary")?;
+    let id = |entry: &str| vocab.get(entry).cloned().with_context(|| format!("there is no entry {entry}"));
+    let (first, second) = (id("\u{e6}")?, id("\u{e7}")?);
+    vocab.insert("\u{e6}".to_owned(), second);
+    vocab.insert("\u{e7}".to_owned(), first);
     Ok(())
 }
 
