@@ -8,7 +8,9 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::checklist::{ClaimId, FaultKind, Section};
-use crate::commands::{self, GoldenCommand, TensorCommand, TraceCommand};
+use crate::commands::{
+    self, GoldenCommand, MisbehaveArgs, PlaybookCommand, PlaybookRunArgs, TensorCommand, TraceCommand,
+};
 use crate::exit::ExitStatus;
 use crate::printer::{ColorChoice, Format, Printer};
 use crate::selection::{Selection, Shard, TAGS};
@@ -49,11 +51,16 @@ pub enum Command {
     /// Validate the checklist, or write its schemas
     #[command(subcommand)]
     Checklist(ChecklistCommand),
-    /// Write the JSON schemas of the checklist's files
+    /// Write the JSON schemas of the checklist's files and of playbooks
     Schema(SchemaArgs),
     /// Hold a model to its golden traces
     #[command(subcommand)]
     Golden(GoldenCommand),
+    /// List, validate, create and run playbooks
+    #[command(subcommand)]
+    Playbook(PlaybookCommand),
+    /// Run playbooks: the same as `playbook run`
+    Run(PlaybookRunArgs),
     /// Compare what `apr trace` exported
     #[command(subcommand)]
     Trace(TraceCommand),
@@ -72,6 +79,9 @@ pub enum Command {
     Prove(ProveArgs),
     /// Let whole fakes stand in for the stack, and see which claims they get away with
     Impostors(ImpostorsArgs),
+    /// Stand in for `apr` with a planted fault
+    #[command(hide = true)]
+    Misbehave(MisbehaveArgs),
 }
 
 /// `checklist`.

@@ -121,7 +121,7 @@ impl Trials {
 
     /// Shows that `claim` stays green when everything a fault may touch is replaced by its equal.
     pub fn calm(&self, claim: &Claim) -> Result<(), Doubt> {
-        let subject = plant_nothing(claim, self.model())
+        let subject = plant_nothing(Some(claim), self.model())
             .map_err(|error| Doubt::Broken(format!("nothing cannot be planted: {error:#}")))?;
         self.on(claim, &self.context_of(subject))
             .and_then(|judgement| green(&judgement))
