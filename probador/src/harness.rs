@@ -105,7 +105,7 @@ fn conclude(outcome: &Outcome) -> Result<(), Failed> {
     let rerun = &outcome.evidence.rerun;
     match (&outcome.verdict, &outcome.subject) {
         (Verdict::Fail { .. }, Subject::Canary)
-        | (Verdict::Pass, Subject::Claim(_) | Subject::Golden { .. }) => Ok(()),
+        | (Verdict::Pass, Subject::Claim(_) | Subject::Playbook(_) | Subject::Golden { .. }) => Ok(()),
         (_, Subject::Canary) => Err("the case that is always red was not red".into()),
         (Verdict::Fail { diagnosis }, _) => Err(format!("{diagnosis}\nhint: {rerun}").into()),
         (Verdict::Undecided(undecided), _) => Err(format!("{undecided}\nhint: {rerun}").into()),

@@ -125,7 +125,7 @@ fn run_all(
         |group: Group| jobs.iter().copied().filter(|playbook| playbook.group() == group).collect::<Vec<_>>();
     // Without `apr` every playbook that needs it is undecided, and none is run.
     let apr = workspace.apr();
-    let stage = apr.as_ref().map(|apr| Stage::new(apr, &model.path, &name_of(model), workspace.root(), None));
+    let stage = apr.as_ref().map(|apr| Stage::new(apr, &model.path, &model.typed(), workspace.root(), None));
     let stage = stage.transpose().context("failed to set the stage")?;
     let work = |playbook: &&Playbook| -> anyhow::Result<Came> {
         let missing = playbook.needs().into_iter().find_map(|need| available(need, workspace, model).err());
@@ -168,11 +168,6 @@ fn run_all(
         Some(error) if !is_interrupted() => Err(error),
         _ => Ok(all),
     }
-}
-
-/// What `--model` takes to name the model again.
-pub(super) fn name_of(model: &ModelChoice) -> String {
-    model.known.as_ref().map_or_else(|| model.path.display().to_string(), |known| known.name.clone())
 }
 
 impl Came {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A folder of `playbooks/`.
@@ -58,6 +59,48 @@ impl Category {
         match self {
             Self::HappyPath | Self::ErrorHandling | Self::EdgeCases | Self::Performance => 10,
             Self::Wasi | Self::Regression | Self::Accessibility => 5,
+        }
+    }
+}
+
+/// Playbooks that a claim is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(into = "String")]
+#[schemars(with = "String")]
+pub enum Playbooks {
+    /// All of them.
+    All,
+    /// Those of a category.
+    Of(Category),
+}
+
+impl Playbooks {
+    /// How many there must be.
+    pub const fn required(self) -> usize {
+        match self {
+            Self::All => REQUIRED_PLAYBOOKS,
+            Self::Of(category) => category.required(),
+        }
+    }
+}
+
+impl From<Playbooks> for String {
+    fn from(playbooks: Playbooks) -> Self {
+        match playbooks {
+            Playbooks::All => "all".to_owned(),
+            Playbooks::Of(category) => category.word().to_owned(),
+        }
+    }
+}
+
+impl FromStr for Playbooks {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        if word == "all" {
+            Ok(Self::All)
+        } else {
+            word.parse().map(Self::Of).map_err(|error| format!("{error}, all"))
         }
     }
 }

@@ -24,7 +24,7 @@ mod template;
 mod wasm;
 mod words;
 
-pub use category::{Category, PlaybookId, REQUIRED_PLAYBOOKS};
+pub use category::{Category, PlaybookId, Playbooks, REQUIRED_PLAYBOOKS};
 pub use load::{id_of, judge_faults, read, read_all};
 pub use report::{PlaybookReport, RunReport, StepReport};
 pub use run::{obstacle, run};

@@ -11,7 +11,6 @@ use crate::checklist::{Claim, ClaimId, Fault, Need};
 use crate::checks::{CheckError, Context};
 use crate::engine::{Engine, judge_claim};
 use crate::faults::{Subject, plant, plant_nothing};
-use crate::models::ModelChoice;
 
 /// How a claim takes a planted fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,9 +164,7 @@ impl Trials {
     }
 
     fn context_of(&self, subject: Subject) -> Context {
-        let context = self.engine.context();
-        let model = ModelChoice { path: subject.model, ..context.model().clone() };
-        Context::with_fault(context.workspace().clone(), model, context.seed_override(), subject.planted)
+        self.engine.context().with_fault(subject)
     }
 
     fn on(&self, claim: &Claim, faulty: &Context) -> Result<Judgement, String> {
