@@ -13,6 +13,7 @@ use crate::commands::{
 };
 use crate::exit::ExitStatus;
 use crate::printer::{ColorChoice, Format, Printer};
+use crate::prove::TargetName;
 use crate::selection::{Selection, Shard, TAGS};
 
 /// Verify a language-model stack: claims, golden traces and lints to one report.
@@ -235,9 +236,9 @@ pub struct CiArgs {
     after_help = "Examples:\n  cargo probador prove\n  cargo probador prove C4 C8 --fresh\n  cargo probador prove --kind data,wrap,fixture\n  cargo probador prove --model release --format json"
 )]
 pub struct ProveArgs {
-    /// Only these claims [default: every claim with a check]
-    #[arg(value_name = "CLAIM")]
-    pub claims: Vec<ClaimId>,
+    /// Only these claims and playbooks [default: every claim with a check, and every playbook]
+    #[arg(value_name = "CLAIM|PLAYBOOK")]
+    pub targets: Vec<TargetName>,
     /// What is judged.
     #[command(flatten)]
     pub subject: SubjectArgs,

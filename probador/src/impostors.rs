@@ -99,7 +99,7 @@ impl Cast {
         let context = self.context(impostor)?;
         let trials = Trials::new(Arc::clone(&self.engine));
         let claims = self.engine.checklist().claims().iter();
-        let judged = claims.filter(|claim| claim.has_check() && obstacle(&self.engine, claim).is_none());
+        let judged = claims.filter(|claim| claim.has_check() && obstacle(&self.engine, *claim).is_none());
         let rows = judged.map(|claim| receive(claim, trials.react(claim, &context))).collect();
         Ok(Performance { impostor, does: impostor.does().to_owned(), rows })
     }

@@ -115,7 +115,10 @@ impl Context {
     fn set_stage(&self) -> anyhow::Result<Stage> {
         let apr = self.apr_behind()?;
         let engine = self.planted.program().map(|fault| {
-            let engine = self.workspace.program("cargo-probador").context("the `cargo-probador` executable is not built")?;
+            let engine = self
+                .workspace
+                .program("cargo-probador")
+                .context("the `cargo-probador` executable is not built")?;
             Ok::<_, anyhow::Error>((engine, fault))
         });
         let engine = engine.transpose()?;

@@ -37,7 +37,7 @@ const SCENARIOS: [Scenario; 3] = [
         what: "a broken playbook",
         text: "name: Broken\nsteps:\n  - {action: run, command: apr, expect_exit: 2, surprise: 1}\n",
         code: 2,
-        says: ":3:52: unknown key `surprise`",
+        says: ":3:49: unknown key `surprise`",
     },
 ];
 

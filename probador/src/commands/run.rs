@@ -14,6 +14,7 @@ use crate::case::Undecided;
 use crate::checklist::Group;
 use crate::cli::Global;
 use crate::exit::ExitStatus;
+use crate::generate::obstacle;
 use crate::models::{ModelChoice, choose};
 use crate::playbook::{self, Playbook, PlaybookId, PlaybookReport, REQUIRED_PLAYBOOKS, Stage, read_all};
 use crate::printer::{Format, Printer, Tone};
@@ -123,28 +124,16 @@ fn run_all(
         playbooks.iter().flat_map(|playbook| std::iter::repeat_n(playbook, args.repeat as usize)).collect();
     let of =
         |group: Group| jobs.iter().copied().filter(|playbook| playbook.group() == group).collect::<Vec<_>>();
-    // Without `apr` every playbook that needs it is undecided, and none is run.
-    let apr = workspace.apr();
-    let stage = apr.as_ref().map(|apr| Stage::new(apr, &model.path, &model.typed(), workspace.root(), None));
-    let stage = stage.transpose().context("failed to set the stage")?;
+    // Where it is not built, playbooks that need it are undecided, and the others never look.
+    let apr = workspace.apr().unwrap_or_else(|| workspace.path("target/release/apr"));
+    let stage = Stage::new(&apr, &model.path, &model.typed(), workspace.root(), None)
+        .context("failed to set the stage")?;
     let work = |playbook: &&Playbook| -> anyhow::Result<Came> {
-        let missing = playbook.needs().into_iter().find_map(|need| available(need, workspace, model).err());
-        let undecided = playbook::obstacle(playbook).or(missing);
-        match (undecided, &stage) {
-            (None, Some(stage)) => {
-                let report = playbook::run(playbook, stage)?;
-                Ok(if report.passed { Came::Pass(report) } else { Came::Fail(report) })
-            }
-            (undecided, _) => Ok(Came::Undecided {
-                playbook: playbook.id.clone(),
-                undecided: undecided.unwrap_or_else(|| {
-                    Undecided::unverified(
-                        "the `apr` executable is not built",
-                        "cargo build --release -p apr-cli",
-                    )
-                }),
-            }),
+        if let Some(undecided) = obstacle(playbook, &|need| available(need, workspace, model)) {
+            return Ok(Came::Undecided { playbook: playbook.id.clone(), undecided });
         }
+        let report = playbook::run(playbook, &stage)?;
+        Ok(if report.passed { Came::Pass(report) } else { Came::Fail(report) })
     };
     if args.format == Format::Human {
         printer.start_progress(jobs.len());

@@ -32,8 +32,9 @@ struct Attempt<'a> {
     values: BTreeMap<String, String>,
     /// Outputs of the named steps that were done.
     earlier: BTreeMap<String, Vec<u8>>,
-    /// What an assertion judges.
+    /// What an assertion judges, and the command it came of.
     last: Option<Observed>,
+    last_command: String,
     deadline: Instant,
 }
 
@@ -57,6 +58,7 @@ pub(super) fn run_through(
         values,
         earlier: BTreeMap::new(),
         last: None,
+        last_command: String::new(),
         deadline: Instant::now() + playbook.timeout(),
     };
     let mut running = Vec::new();
@@ -97,6 +99,9 @@ impl Attempt<'_> {
         if step.action == Action::Assert {
             let seen = self.last.clone().unwrap_or_default();
             self.judge_into(step, &seen, &BTreeMap::new(), &mut report);
+            if !report.failures.is_empty() {
+                report.command.clone_from(&self.last_command);
+            }
             return Ok(report);
         }
         let outer = self.values.clone();
@@ -112,6 +117,7 @@ impl Attempt<'_> {
             step.capture.keys().filter_map(|name| self.values.remove_entry(name)).collect::<Vec<_>>();
         self.values = outer;
         self.values.extend(captured);
+        self.last_command.clone_from(&report.command);
         if let (Some(name), Some(last)) = (&step.name, &self.last) {
             self.earlier.insert(name.clone(), last.output.clone());
         }

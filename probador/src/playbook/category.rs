@@ -82,6 +82,14 @@ impl Playbooks {
             Self::Of(category) => category.required(),
         }
     }
+
+    /// Whether the playbook in `file` is among them.
+    pub fn takes(self, file: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(category) => super::id_of(file).is_ok_and(|id| id.category() == Some(category)),
+        }
+    }
 }
 
 impl From<Playbooks> for String {

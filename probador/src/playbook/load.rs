@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::category::{Category, PlaybookId, is_name};
 use super::scenario::Playbook;
-use crate::checklist::{Fault, SourceText};
+use crate::checklist::{Fault, FaultKind, SourceText};
 use crate::yaml::{Position, Problem, Problems, parse};
 
 /// A longer file is no scenario.
@@ -97,13 +97,17 @@ pub fn judge_faults(
     let mut problems = Vec::new();
     for playbook in playbooks {
         for fault in &playbook.faults {
-            if !faults.contains_key(&fault.name) {
-                problems.push(Problem {
-                    file: playbook.file.clone(),
-                    at: fault.at,
-                    what: format!("fault `{}` is not in {faults_file}", fault.name),
-                });
-            }
+            let what = match faults.get(&fault.name).map(|known| known.kind) {
+                None => format!("fault `{}` is not in {faults_file}", fault.name),
+                Some(FaultKind::Source | FaultKind::Fixture) => {
+                    format!(
+                        "fault `{}` is for claims: playbooks catch faults of the model file and of `apr`",
+                        fault.name
+                    )
+                }
+                Some(FaultKind::Data | FaultKind::Wrap) => continue,
+            };
+            problems.push(Problem { file: playbook.file.clone(), at: fault.at, what });
         }
     }
     for fault in faults.values() {

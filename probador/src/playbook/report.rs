@@ -123,8 +123,8 @@ impl PlaybookReport {
         self.runs.iter().flat_map(|run| &run.steps).find(|step| !step.failures.is_empty())
     }
 
-    /// The verdict's grounds: failures with what a reader needs to look into the first of them.
-    pub fn judgement(&self) -> Judgement {
+    /// The verdict's grounds, without what the commands printed.
+    pub fn bare_judgement(&self) -> Judgement {
         let mut judgement = Judgement::new();
         judgement.measurements.extend(self.measurements.iter().cloned());
         let n_met = self.n_met();
@@ -138,6 +138,12 @@ impl PlaybookReport {
         // The count repeats what the failures say one by one.
         judgement.failures.clear();
         judgement.failures.clone_from(&self.failures);
+        judgement
+    }
+
+    /// The verdict's grounds: failures with what a reader needs to look into the first of them.
+    pub fn judgement(&self) -> Judgement {
+        let mut judgement = self.bare_judgement();
         if let (Some(first), Some(step)) = (judgement.failures.first_mut(), self.failed_step()) {
             for line in step.details() {
                 first.push_str("\n  ");

@@ -67,27 +67,29 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
     let mut rest = text;
     while let Some(at) = rest.find('{') {
         let after = &rest[at + 1..];
-        let end = after.find(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && !"_.".contains(c));
-        let is_named = after.starts_with(|c: char| c.is_ascii_lowercase());
-        match end.filter(|&end| is_named && after[end..].starts_with('}')) {
-            Some(end) if at > 0 && rest[..at].ends_with('{') && after[end + 1..].starts_with('}') => {
-                found.push(Piece::Text(&rest[..at]));
-                found.push(Piece::Text(&after[..=end]));
-                rest = &after[end + 2..];
-            }
-            Some(end) => {
-                found.push(Piece::Text(&rest[..at]));
-                found.push(Piece::Placeholder(&after[..end]));
-                rest = &after[end + 1..];
-            }
-            None => {
-                found.push(Piece::Text(&rest[..=at]));
-                rest = after;
-            }
+        let escaped = after.strip_prefix('{').and_then(|inside| name_before(inside, "}}"));
+        if let Some(name) = escaped {
+            // The inner pair of braces, and the name between them.
+            let plain = &after[..name.len() + 2];
+            found.extend([Piece::Text(&rest[..at]), Piece::Text(plain)]);
+            rest = &after[name.len() + 3..];
+        } else if let Some(name) = name_before(after, "}") {
+            found.extend([Piece::Text(&rest[..at]), Piece::Placeholder(name)]);
+            rest = &after[name.len() + 1..];
+        } else {
+            found.push(Piece::Text(&rest[..=at]));
+            rest = after;
         }
     }
     found.push(Piece::Text(rest));
     found
+}
+
+/// The name that `text` starts with, when `end` follows it.
+fn name_before<'t>(text: &'t str, end: &str) -> Option<&'t str> {
+    let length = text.find(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && !"_.".contains(c))?;
+    let is_named = text.starts_with(|c: char| c.is_ascii_lowercase());
+    (is_named && text[length..].starts_with(end)).then(|| &text[..length])
 }
 
 /// The names that a text has placeholders for.
