@@ -132,7 +132,7 @@ fn json_is_judged_by_place() {
     let desk = Desk::new();
     let step = |expected: &str| {
         format!(
-            "steps:\n  - {{action: run, command: echo '{{\"a\": [1, 2.5], \"s\": \"word\", \"e\": []}}', expect_json: [{expected}]}}\n"
+            "steps:\n  - {{action: run, command: 'echo ''{{\"a\": [1, 2.5], \"s\": \"word\", \"e\": []}}''', expect_json: [{expected}]}}\n"
         )
     };
     for good in [
@@ -205,7 +205,7 @@ fn commands_get_a_clean_environment_a_folder_of_their_own_and_nothing_to_read() 
     desk.passes("env: {OURS: 'a b'}\nsteps:\n  - {action: run, command: env, output_contains: [LC_ALL=C, OURS=a b], output_lacks: CARGO_}\n");
     desk.passes("steps:\n  - {action: run, command: cat, output_matches: '^x', stdin: x}\n  - {action: run, command: 'ls -A', same_as: none}\n".replace("same_as: none", "output_lacks: playbook").as_str());
     desk.passes("steps:\n  - {name: nothing, action: run, command: sh -c 'cat; echo end', output_matches: '^end\\n$'}\n");
-    desk.passes("steps:\n  - {action: run, shell: true, command: 'test \"$PWD\" = {tmp} && test -z \"$(ls -A)\" && apr=$(command -v apr) && echo ${apr##*/}', output_matches: ^apr$}\n");
+    desk.passes("steps:\n  - {action: run, shell: true, command: 'test \"$PWD\" = {tmp} && test -z \"$(ls -A)\" && apr=$(command -v apr) && echo ${apr##*/}', output_matches: '^apr\n$'}\n");
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn services_are_started_asked_and_stopped() {
         &playbook("{tcp: true}", "  - {action: http, url: 'http://192.0.2.1/', expect_status: 200}\n"),
         "is not on this machine",
     );
-    desk.fails("services:\n  - {name: s, command: sh -c 'echo broken; exit 3' {port}, ready: {tcp: true}}\nsteps:\n  - {action: run, command: 'true', expect_exit: 0}\n", "ended before it was ready (exit 3): broken");
+    desk.fails("services:\n  - {name: s, command: \"sh -c 'echo broken; exit 3' {port}\", ready: {tcp: true}}\nsteps:\n  - {action: run, command: 'true', expect_exit: 0}\n", "ended before it was ready (exit 3): broken");
     desk.fails("services:\n  - {name: s, command: sh -c 'echo ready; sleep 0.3', ready: {output: ready}}\nsteps:\n  - {action: run, command: sleep 1, expect_exit: 0}\n", "ended before it was stopped (exit 0)");
     desk.fails("services:\n  - {name: s, command: sleep 30, ready: {output: ready}, timeout: 200ms}\nsteps:\n  - {action: run, command: 'true', expect_exit: 0}\n", "is not ready after 0.2 s");
 }
