@@ -205,7 +205,7 @@ fn commands_get_a_clean_environment_a_folder_of_their_own_and_nothing_to_read() 
     desk.passes("env: {OURS: 'a b'}\nsteps:\n  - {action: run, command: env, output_contains: [LC_ALL=C, OURS=a b], output_lacks: CARGO_}\n");
     desk.passes("steps:\n  - {action: run, command: cat, output_matches: '^x', stdin: x}\n  - {action: run, command: 'ls -A', same_as: none}\n".replace("same_as: none", "output_lacks: playbook").as_str());
     desk.passes("steps:\n  - {name: nothing, action: run, command: sh -c 'cat; echo end', output_matches: '^end\\n$'}\n");
-    desk.passes("steps:\n  - {action: run, shell: true, command: 'test \"$PWD\" = {tmp} && test -z \"$(ls -A)\" && apr=$(command -v apr) && echo ${apr##*/}', output_matches: '^apr\n$'}\n");
+    desk.passes("steps:\n  - {action: run, shell: true, command: 'test \"$PWD\" = {tmp} && test -z \"$(ls -A)\" && apr=$(command -v apr) && echo ${apr##*/}', output_matches: '^apr\\n$'}\n");
 }
 
 #[test]
