@@ -56,8 +56,10 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
         return Ok(ExitStatus::NothingRan);
     }
     let human = args.format == Format::Human;
-    let mut trials: BTreeMap<TargetName, TargetTrial> =
-        jobs.iter().map(|job| (job.target.name(), TargetTrial::new(&engine, job.target, &job.known))).collect();
+    let mut trials: BTreeMap<TargetName, TargetTrial> = jobs
+        .iter()
+        .map(|job| (job.target.name(), TargetTrial::new(&engine, job.target, &job.known)))
+        .collect();
     let open: Vec<&Job<'_>> = jobs.iter().filter(|job| !job.faults.is_empty()).collect();
     if human {
         printer.start_progress(open.len());
