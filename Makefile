@@ -1,11 +1,23 @@
 # One-line targets; every CI job is one of them. `make probador` sets up and runs the main job on the embedded model.
-.PHONY: probador probador-golden probador-report test lint fmt model gate bench deny fuzz test-aarch64
+.PHONY: playbooks playbooks-report playbooks-gate probador-playbooks probador probador-golden probador-report test lint fmt model gate bench deny fuzz test-aarch64
 
 probador: ## verify the embedded model against the whole checklist
 	cargo build --release --package apr-cli --package probador --quiet && cargo probador full
 
 probador-golden: ## compare every golden tensor with what the stack computes (MODEL=tiny)
 	cargo probador golden verify $(or $(MODEL),tiny)
+
+playbooks: ## run the playbooks (CATEGORY=error-handling MODEL=tiny)
+	cargo build --release --package apr-cli --package probador --quiet && cargo probador playbook run $(CATEGORY) --model $(or $(MODEL),tiny)
+
+playbooks-report: ## run the playbooks and write the report, reports/latest/report.html
+	cargo probador full --tag playbook --model $(or $(MODEL),tiny)
+
+playbooks-gate: ## pass only when all fifty playbooks pass on the release model
+	cargo build --release --package apr-cli --package probador --quiet && cargo probador playbook run --gate --model $(or $(MODEL),release)
+
+probador-playbooks: ## the same as playbooks
+	cargo build --release --package apr-cli --package probador --quiet && cargo probador playbook run $(CATEGORY) --model $(or $(MODEL),tiny)
 
 probador-report: ## rebuild the report of the last run
 	cargo probador report

@@ -8,9 +8,12 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::checklist::{ClaimId, FaultKind, Section};
-use crate::commands::{self, GoldenCommand, TensorCommand, TraceCommand};
+use crate::commands::{
+    self, GoldenCommand, MisbehaveArgs, PlaybookCommand, PlaybookRunArgs, TensorCommand, TraceCommand,
+};
 use crate::exit::ExitStatus;
 use crate::printer::{ColorChoice, Format, Printer};
+use crate::prove::TargetName;
 use crate::selection::{Selection, Shard, TAGS};
 
 /// Verify a language-model stack: claims, golden traces and lints to one report.
@@ -49,11 +52,16 @@ pub enum Command {
     /// Validate the checklist, or write its schemas
     #[command(subcommand)]
     Checklist(ChecklistCommand),
-    /// Write the JSON schemas of the checklist's files
+    /// Write the JSON schemas of the checklist's files and of playbooks
     Schema(SchemaArgs),
     /// Hold a model to its golden traces
     #[command(subcommand)]
     Golden(GoldenCommand),
+    /// List, validate, create and run playbooks
+    #[command(subcommand)]
+    Playbook(PlaybookCommand),
+    /// Run playbooks: the same as `playbook run`
+    Run(PlaybookRunArgs),
     /// Compare what `apr trace` exported
     #[command(subcommand)]
     Trace(TraceCommand),
@@ -72,6 +80,9 @@ pub enum Command {
     Prove(ProveArgs),
     /// Let whole fakes stand in for the stack, and see which claims they get away with
     Impostors(ImpostorsArgs),
+    /// Stand in for `apr` with a planted fault
+    #[command(hide = true)]
+    Misbehave(MisbehaveArgs),
 }
 
 /// `checklist`.
@@ -225,9 +236,9 @@ pub struct CiArgs {
     after_help = "Examples:\n  cargo probador prove\n  cargo probador prove C4 C8 --fresh\n  cargo probador prove --kind data,wrap,fixture\n  cargo probador prove --model release --format json"
 )]
 pub struct ProveArgs {
-    /// Only these claims [default: every claim with a check]
-    #[arg(value_name = "CLAIM")]
-    pub claims: Vec<ClaimId>,
+    /// Only these claims and playbooks [default: every claim with a check, and every playbook]
+    #[arg(value_name = "CLAIM|PLAYBOOK")]
+    pub targets: Vec<TargetName>,
     /// What is judged.
     #[command(flatten)]
     pub subject: SubjectArgs,

@@ -53,14 +53,16 @@ impl Engine {
     pub fn open(workspace: Workspace, options: &Options) -> Result<Self, LoadError> {
         let checklist = workspace.checklist()?;
         let model = choose(options.model.as_deref(), &workspace)?;
+        let playbooks = workspace.playbooks(&checklist)?;
         let goldens = golden_tensors(&workspace, &model)?;
         let cases = generate(&Inputs {
             checklist: &checklist,
+            playbooks: &playbooks,
             model: &model.name,
             goldens: &goldens,
             available: &|need| available(need, &workspace, &model),
         });
-        let context = Context::new(workspace, model, options.seed);
+        let context = Context::new(workspace, model, options.seed, playbooks);
         Ok(Self { checklist, cases, context, locks: Locks::default() })
     }
 
@@ -143,6 +145,7 @@ impl Engine {
                 let claim = self.checklist.claim(*id).ok_or_else(|| anyhow::anyhow!("no claim {id}"))?;
                 judge_claim(claim, &self.context)
             }
+            Subject::Playbook(id) => Ok(self.context.playbook(id)?.judgement()),
             Subject::Golden { prompt, tensor, .. } => checks::golden::judge(&self.context, prompt, tensor),
             Subject::Canary => {
                 let mut judgement = Judgement::new();
@@ -154,9 +157,10 @@ impl Engine {
 
     /// One line that runs `case` again on the same model.
     fn rerun(&self, case: &Case) -> String {
-        let model = self.context.model();
-        let name =
-            model.known.as_ref().map_or_else(|| model.path.display().to_string(), |known| known.name.clone());
+        let name = self.context.model().typed();
+        if let Subject::Playbook(id) = &case.subject {
+            return format!("cargo probador run {id} --model {name}");
+        }
         let seed = self.context.seed_override().map(|seed| format!(" --seed {seed}")).unwrap_or_default();
         format!("cargo probador full --model {name} --exact {}{seed}", case.id)
     }
@@ -198,7 +202,8 @@ fn check_claim(claim: &Claim, context: &Context) -> Result<Judgement, CheckError
             check(context, claim)
         }
         Check::Lint(rule) => checks::lint(context, rule),
-        Check::Pending | Check::Playbook(_) | Check::Coverage(_) | Check::Mutation(_) => {
+        Check::Playbook(playbooks) => checks::playbooks(context, claim, *playbooks),
+        Check::Pending | Check::Coverage(_) | Check::Mutation(_) => {
             Err(CheckError::Undecided(Undecided::unverified("nothing checks this yet", "")))
         }
     }

@@ -23,11 +23,13 @@ pub enum ExitStatus {
     Internal,
     /// A claim, playbook, golden tensor or lint failed.
     Failed,
+    /// Ctrl-C, or a request to terminate; nothing that was started is left.
+    Interrupted,
 }
 
 impl ExitStatus {
     /// Every status, in order of code.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pass,
         Self::Usage,
         Self::Invalid,
@@ -37,6 +39,7 @@ impl ExitStatus {
         Self::FaultSurvived,
         Self::Internal,
         Self::Failed,
+        Self::Interrupted,
     ];
 
     /// The number the process ends with.
@@ -51,6 +54,7 @@ impl ExitStatus {
             Self::FaultSurvived => 6,
             Self::Internal => 70,
             Self::Failed => 100,
+            Self::Interrupted => 130,
         }
     }
 
@@ -66,6 +70,7 @@ impl ExitStatus {
             Self::FaultSurvived => "a planted fault survived, or an impostor passed",
             Self::Internal => "internal error",
             Self::Failed => "something failed",
+            Self::Interrupted => "interrupted by Ctrl-C",
         }
     }
 }

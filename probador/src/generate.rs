@@ -1,7 +1,8 @@
 //! Checklist and golden index to cases: a pure function, so that listing opens no weights and no tensors.
 
 use crate::case::{Case, CaseId, Subject, Undecided};
-use crate::checklist::{Check, Checklist, Group, Need};
+use crate::checklist::{Check, Checklist, Claim, Group, Need};
+use crate::playbook::{self, Playbook, Playbooks};
 
 /// A golden tensor, as a manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct GoldenTensor {
 pub struct Inputs<'i> {
     /// The checklist.
     pub checklist: &'i Checklist,
+    /// The playbooks.
+    pub playbooks: &'i [Playbook],
     /// The name of the model under test.
     pub model: &'i str,
     /// The golden tensors of that model.
@@ -24,7 +27,7 @@ pub struct Inputs<'i> {
     pub available: &'i dyn Fn(Need) -> Result<(), Undecided>,
 }
 
-/// Every case: claims in order, then golden tensors in the manifest's order, then the canary.
+/// Every case: claims in order, then playbooks by name, then golden tensors in the manifest's order, then the canary.
 pub fn generate(inputs: &Inputs<'_>) -> Vec<Case> {
     let claims = inputs.checklist.claims().iter().map(|claim| {
         let undecided = match (&claim.check, &claim.waits_for) {
@@ -32,7 +35,9 @@ pub fn generate(inputs: &Inputs<'_>) -> Vec<Case> {
                 format!("waits for {}", waits_for.as_deref().unwrap_or("a check")),
                 String::new(),
             )),
-            _ => claim.needs.iter().find_map(|&need| (inputs.available)(need).err()),
+            _ => claim.needs.iter().find_map(|&need| (inputs.available)(need).err()).or_else(|| {
+                judged_by(claim, inputs.playbooks).find_map(|playbook| obstacle(playbook, inputs.available))
+            }),
         };
         Case {
             id: CaseId::claim(claim),
@@ -42,6 +47,14 @@ pub fn generate(inputs: &Inputs<'_>) -> Vec<Case> {
             source: Some((claim.file.clone(), claim.line)),
             undecided,
         }
+    });
+    let playbooks = inputs.playbooks.iter().map(|playbook| Case {
+        id: CaseId::playbook(&playbook.id),
+        subject: Subject::Playbook(playbook.id.clone()),
+        title: format!("{} {}", playbook.id, playbook.name),
+        group: playbook.group(),
+        source: Some((playbook.file.clone(), 1)),
+        undecided: obstacle(playbook, inputs.available),
     });
     let goldens = inputs.goldens.iter().map(|golden| Case {
         id: CaseId::golden(inputs.model, &golden.prompt, &golden.tensor),
@@ -63,13 +76,34 @@ pub fn generate(inputs: &Inputs<'_>) -> Vec<Case> {
         source: None,
         undecided: None,
     };
-    claims.chain(goldens).chain([canary]).collect()
+    claims.chain(playbooks).chain(goldens).chain([canary]).collect()
+}
+
+/// Why a playbook cannot be decided here.
+pub fn obstacle(playbook: &Playbook, available: &dyn Fn(Need) -> Result<(), Undecided>) -> Option<Undecided> {
+    playbook::obstacle(playbook)
+        .or_else(|| playbook.needs().into_iter().find_map(|need| available(need).err()))
+}
+
+/// The playbooks that a claim is judged by: those of its category, or all that this stack can have.
+pub fn judged_by<'p>(claim: &Claim, playbooks: &'p [Playbook]) -> impl Iterator<Item = &'p Playbook> {
+    let wanted = match &claim.check {
+        Check::Playbook(Playbooks::All) => Some(None),
+        Check::Playbook(Playbooks::Of(category)) => Some(Some(*category)),
+        _ => None,
+    };
+    playbooks.iter().filter(move |playbook| match wanted {
+        None => false,
+        Some(None) => true,
+        Some(category) => playbook.category() == category,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checklist::{Section, SourceText, load};
+    use crate::playbook::read;
 
     fn checklist() -> Checklist {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../checklist");
@@ -83,19 +117,57 @@ mod tests {
 
     fn cases(available: &dyn Fn(Need) -> Result<(), Undecided>) -> Vec<Case> {
         let goldens = [GoldenTensor { prompt: "hello".into(), tensor: "model.layers.0".into() }];
-        generate(&Inputs { checklist: &checklist(), model: "tiny", goldens: &goldens, available })
+        let scenario = |name: &str, text: &str| {
+            read(&SourceText { file: format!("playbooks/{name}.yaml"), text: text.to_owned() }).unwrap()
+        };
+        let step = "steps: [{action: run, command: apr, expect_exit: 2}]";
+        let playbooks = [
+            scenario("edge-cases/no-words", &format!("name: No words\n{step}")),
+            scenario(
+                "performance/module",
+                "name: Module\nrunner: wasm\ncomponent: m.wasm\ncases: [{name: a, input: b, expect_not_empty: true}]",
+            ),
+        ];
+        generate(&Inputs {
+            checklist: &checklist(),
+            playbooks: &playbooks,
+            model: "tiny",
+            goldens: &goldens,
+            available,
+        })
     }
 
     #[test]
     fn every_claim_every_golden_and_the_canary_are_cases_of_different_names() {
         let cases = cases(&|_| Ok(()));
         let mut names: Vec<_> = cases.iter().map(|case| case.id.as_str()).collect();
-        assert_eq!(names.len(), 118 + 1 + 1);
+        assert_eq!(names.len(), 118 + 2 + 1 + 1);
+        assert!(names.contains(&"playbook::edge_cases::no_words"), "{names:?}");
         assert!(names.contains(&"golden::tiny::hello::model.layers.0"), "{names:?}");
         assert_eq!(names.last(), Some(&"canary::always_red"));
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 120);
+        assert_eq!(names.len(), 122);
+    }
+
+    #[test]
+    fn a_playbook_is_undecided_for_what_it_needs_or_for_what_nothing_runs_yet() {
+        let find =
+            |cases: &[Case], name: &str| cases.iter().find(|case| case.id.as_str() == name).unwrap().clone();
+        let all = cases(&|_| Ok(()));
+        assert_eq!(find(&all, "playbook::edge_cases::no_words").undecided, None);
+        assert_eq!(find(&all, "playbook::edge_cases::no_words").group, Group::Process);
+        let module = find(&all, "playbook::performance::module");
+        assert_eq!(
+            (module.group, module.undecided.unwrap().what.as_str()),
+            (Group::Perf, "waits for `subjects/wasm`")
+        );
+        let without_model = cases(&|need| match need {
+            Need::Model => Err(Undecided::unverified("no model", "make model")),
+            _ => Ok(()),
+        });
+        let undecided = find(&without_model, "playbook::edge_cases::no_words").undecided;
+        assert_eq!(undecided, Some(Undecided::unverified("no model", "make model")));
     }
 
     #[test]

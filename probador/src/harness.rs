@@ -10,7 +10,7 @@ use crate::case::{Case, Outcome, Subject, Verdict};
 use crate::checklist::FaultKind;
 use crate::engine::{Engine, Options};
 use crate::printer::{ColorChoice, Printer};
-use crate::prove::{Trials, obstacle, pairs};
+use crate::prove::{Target, Trials, obstacle, pairs, targets};
 use crate::workspace::Workspace;
 
 /// Runs the cases that `belongs` selects as the test binary's tests, under libtest's own command line.
@@ -20,32 +20,38 @@ pub fn main(belongs: fn(&Subject) -> bool) -> ExitCode {
     })
 }
 
-/// Runs every claim with each of its planted faults as a test: green without the fault, red with it.
+/// Runs every claim and every playbook with each of its planted faults as a test: green without the fault, red with it.
 pub fn faults() -> ExitCode {
     run(false, |engine| {
         // One for all, so that a claim is judged clean once.
         let trials = Arc::new(Trials::new(Arc::clone(engine)));
-        let pairs: Vec<_> =
-            pairs(engine).into_iter().map(|(claim, fault)| (claim.clone(), fault.clone())).collect();
-        pairs
+        pairs(engine)
             .into_iter()
-            .map(|(claim, fault)| {
-                let case = claim.case_name();
-                let name = format!("fault::{}::{}", case.rsplit("::").next().unwrap_or(&case), fault.name);
-                if let Some(undecided) = obstacle(engine, &claim) {
+            .map(|(target, fault)| {
+                let case = match target {
+                    Target::Claim(claim) => {
+                        claim.case_name().rsplit("::").next().unwrap_or_default().to_owned()
+                    }
+                    Target::Playbook(playbook) => playbook.id.case_name(),
+                };
+                let name = format!("fault::{case}::{}", fault.name);
+                let (target_name, fault) = (target.name(), fault.clone());
+                if let Some(undecided) = obstacle(engine, target) {
                     let reason = undecided.to_string();
                     return Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))
                         .with_ignored_flag(true);
                 }
                 if fault.kind == FaultKind::Source {
-                    let reason = format!("it takes a build: cargo probador prove {}", claim.id);
+                    let reason = format!("it takes a build: cargo probador prove {target_name}");
                     return Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))
                         .with_ignored_flag(true);
                 }
                 let trials = Arc::clone(&trials);
                 Trial::test(name, move || {
-                    let catches = trials.catches(&claim, &fault);
-                    catches.map_err(|doubt| format!("{} under `{}`: {doubt}", claim.id, fault.name).into())
+                    let target = targets(trials.engine()).find(|target| target.name() == target_name);
+                    let target = target.ok_or_else(|| format!("there is no {target_name}"))?;
+                    let catches = trials.catches(target, &fault);
+                    catches.map_err(|doubt| format!("{target_name} under `{}`: {doubt}", fault.name).into())
                 })
             })
             .collect()
@@ -105,7 +111,7 @@ fn conclude(outcome: &Outcome) -> Result<(), Failed> {
     let rerun = &outcome.evidence.rerun;
     match (&outcome.verdict, &outcome.subject) {
         (Verdict::Fail { .. }, Subject::Canary)
-        | (Verdict::Pass, Subject::Claim(_) | Subject::Golden { .. }) => Ok(()),
+        | (Verdict::Pass, Subject::Claim(_) | Subject::Playbook(_) | Subject::Golden { .. }) => Ok(()),
         (_, Subject::Canary) => Err("the case that is always red was not red".into()),
         (Verdict::Fail { diagnosis }, _) => Err(format!("{diagnosis}\nhint: {rerun}").into()),
         (Verdict::Undecided(undecided), _) => Err(format!("{undecided}\nhint: {rerun}").into()),

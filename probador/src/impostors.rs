@@ -13,9 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::checklist::{Claim, ClaimId};
 use crate::checks::Context;
 use crate::engine::Engine;
-use crate::faults::{Planted, plant};
+use crate::faults::{Planted, Subject, plant};
 use crate::golden::{GoldenSet, Prompt, Tensor};
-use crate::models::ModelChoice;
 use crate::prove::{Reaction, Trials, obstacle};
 
 /// Tokens of the replies that an impostor knows.
@@ -100,7 +99,7 @@ impl Cast {
         let context = self.context(impostor)?;
         let trials = Trials::new(Arc::clone(&self.engine));
         let claims = self.engine.checklist().claims().iter();
-        let judged = claims.filter(|claim| claim.has_check() && obstacle(&self.engine, claim).is_none());
+        let judged = claims.filter(|claim| claim.has_check() && obstacle(&self.engine, *claim).is_none());
         let rows = judged.map(|claim| receive(claim, trials.react(claim, &context))).collect();
         Ok(Performance { impostor, does: impostor.does().to_owned(), rows })
     }
@@ -108,19 +107,19 @@ impl Cast {
     /// What checks see when `impostor` has taken the place of model and program.
     pub fn context(&self, impostor: Impostor) -> anyhow::Result<Context> {
         let real = self.engine.context();
-        let mut model = real.model().clone();
+        let mut model = real.model().path.clone();
         let folder = tempfile::tempdir()?;
         if impostor == Impostor::RandomWeights {
-            let random = plant("random-weights", &model.path)?.context("no random weights can be drawn")?;
+            let random = plant("random-weights", &model)?.context("no random weights can be drawn")?;
             let copy = folder.path().join("model.apr");
             std::fs::copy(&random.model, &copy)?;
-            model = ModelChoice { path: copy, ..model };
+            model = copy;
         }
         let apr = self.script(impostor, folder.path())?;
         let materials = Arc::clone(&self.materials);
         let wrap = Arc::new(move |real| disguise(impostor, real, Arc::clone(&materials)));
         let planted = Planted::impostor(wrap, apr, folder);
-        Ok(Context::with_fault(real.workspace().clone(), model, real.seed_override(), planted))
+        Ok(real.with_fault(Subject { model, planted }))
     }
 
     /// An executable called `apr` that is the impostor.

@@ -140,6 +140,13 @@ pub fn load_models(source: &SourceText) -> Result<BTreeMap<String, KnownModel>, 
     if problems.is_empty() { Ok(models) } else { Err(LoadError::Invalid(problems)) }
 }
 
+impl ModelChoice {
+    /// What `--model` takes to choose it again.
+    pub fn typed(&self) -> String {
+        self.known.as_ref().map_or_else(|| self.path.display().to_string(), |known| known.name.clone())
+    }
+}
+
 impl KnownModel {
     /// Where its file lies, or would.
     pub fn path(&self, workspace: &Workspace) -> PathBuf {

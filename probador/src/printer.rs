@@ -82,6 +82,13 @@ impl Printer {
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }
 
+    /// Prints what another program printed, as it is.
+    pub fn copy(&mut self, data: &[u8], talk: &[u8]) {
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(data).and_then(|()| out.flush());
+        let _ = io::stderr().lock().write_all(talk);
+    }
+
     /// Prints a line of talk, unless quiet.
     pub fn talk(&mut self, line: &str) {
         if !self.quiet {

@@ -41,11 +41,12 @@ impl FromStr for Shard {
     }
 }
 
-/// What `--tag` knows a case by: `claim`, `golden` or `canary`; its group; `decidable` or `undecidable`.
+/// What `--tag` knows a case by: `claim`, `playbook`, `golden` or `canary`; its group; `decidable` or `undecidable`.
 pub fn tags(case: &Case) -> [&'static str; 3] {
     use crate::checklist::Group;
     let kind = match case.subject {
         Subject::Claim(_) => "claim",
+        Subject::Playbook(_) => "playbook",
         Subject::Golden { .. } => "golden",
         Subject::Canary => "canary",
     };
@@ -60,8 +61,19 @@ pub fn tags(case: &Case) -> [&'static str; 3] {
 }
 
 /// Every word that `--tag` takes.
-pub const TAGS: [&str; 10] =
-    ["claim", "golden", "canary", "file", "model", "process", "source", "perf", "decidable", "undecidable"];
+pub const TAGS: [&str; 11] = [
+    "claim",
+    "playbook",
+    "golden",
+    "canary",
+    "file",
+    "model",
+    "process",
+    "source",
+    "perf",
+    "decidable",
+    "undecidable",
+];
 
 impl Selection {
     /// The selected cases, in order. The canary is never among them: it runs beside every selection.

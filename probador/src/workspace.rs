@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 
 use crate::checklist::{Checklist, Section, SourceText, Waiver, load, load_waivers};
-use crate::yaml::Problem;
+use crate::playbook::{Category, Playbook, judge_faults, read_all};
+use crate::yaml::{Position, Problem};
 
 /// A checkout of the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,42 @@ impl Workspace {
             return Ok(Vec::new());
         }
         load_waivers(&self.source(FILE)?, checklist).map_err(LoadError::Invalid)
+    }
+
+    /// The files of `playbooks/`, in order of name; none when there is no such folder.
+    pub fn playbook_sources(&self) -> anyhow::Result<Vec<SourceText>> {
+        const FOLDER: &str = "playbooks";
+        let root = self.path(FOLDER);
+        if !root.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut sources = Vec::new();
+        for entry in walkdir::WalkDir::new(&root).sort_by_file_name() {
+            let entry = entry.with_context(|| format!("failed to list `{}`", root.display()))?;
+            let is_yaml =
+                entry.path().extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+            if entry.file_type().is_file() && is_yaml {
+                let inside = entry.path().strip_prefix(&root)?;
+                let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy()).collect();
+                sources.push(self.source(&format!("{FOLDER}/{}", parts.join("/")))?);
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Reads every playbook and holds it to the faults of `checklist`; every problem of every file at once.
+    pub fn playbooks(&self, checklist: &Checklist) -> Result<Vec<Playbook>, LoadError> {
+        let playbooks = read_all(&self.playbook_sources()?).map_err(LoadError::Invalid)?;
+        let mut problems = judge_faults(&playbooks, checklist.faults(), "checklist/faults.yaml");
+        problems.extend(playbooks.iter().filter(|playbook| playbook.category().is_none()).map(|playbook| {
+            let known: Vec<_> = Category::ALL.iter().map(|category| category.word()).collect();
+            Problem {
+                file: playbook.file.clone(),
+                at: Position { line: 1, column: 1 },
+                what: format!("it lies in no category's folder; one of: {}", known.join(", ")),
+            }
+        }));
+        if problems.is_empty() { Ok(playbooks) } else { Err(LoadError::Invalid(problems)) }
     }
 
     /// Where models and other large files are kept between checkouts.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Undecided;
 use crate::checklist::{Claim, ClaimId, Group};
+use crate::playbook::PlaybookId;
 
 /// The permanent name of a case, `checklist::c_forward_pass::c4_causal_mask`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,6 +17,11 @@ impl CaseId {
     /// The case of a claim.
     pub fn claim(claim: &Claim) -> Self {
         Self(claim.case_name())
+    }
+
+    /// The case of a playbook, `playbook::edge_cases::unicode_prompt`.
+    pub fn playbook(playbook: &PlaybookId) -> Self {
+        Self(playbook.case_name())
     }
 
     /// The case of one golden tensor, `golden::tiny::what_is_2_plus_2::model.layers.0`.
@@ -46,6 +52,8 @@ impl fmt::Display for CaseId {
 pub enum Subject {
     /// A row of the checklist.
     Claim(ClaimId),
+    /// A scenario.
+    Playbook(PlaybookId),
     /// One tensor of a recorded prompt.
     Golden {
         /// Name of the model in `golden/models.yaml`.
@@ -81,7 +89,7 @@ impl Case {
     pub fn claim(&self) -> Option<ClaimId> {
         match self.subject {
             Subject::Claim(id) => Some(id),
-            Subject::Golden { .. } | Subject::Canary => None,
+            Subject::Playbook(_) | Subject::Golden { .. } | Subject::Canary => None,
         }
     }
 }

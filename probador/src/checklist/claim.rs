@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{ClaimId, Section};
+use crate::playbook::Playbooks;
 use crate::yaml::{Fields, FromNode, Keyword, Node, Position, Problems, Value, keyword_from};
 
 /// A claim: what is said, what would show it false, what that is worth.
@@ -74,8 +75,8 @@ pub enum Check {
     Pending,
     /// The named lint over the workspace.
     Lint(String),
-    /// Every playbook of the named category.
-    Playbook(String),
+    /// Every playbook of a category, or every playbook.
+    Playbook(Playbooks),
     /// The stored result of a coverage run.
     Coverage(String),
     /// The stored result of a run over mutants.
@@ -347,7 +348,13 @@ impl FromNode for Check {
         let what = String::from_node(value, problems)?;
         match key.name.as_str() {
             "lint" => Some(Self::Lint(what)),
-            "playbook" => Some(Self::Playbook(what)),
+            "playbook" => match what.parse() {
+                Ok(playbooks) => Some(Self::Playbook(playbooks)),
+                Err(error) => {
+                    problems.add(value.at, error);
+                    None
+                }
+            },
             "coverage" => Some(Self::Coverage(what)),
             "mutation" => Some(Self::Mutation(what)),
             other => {

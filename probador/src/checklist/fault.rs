@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ClaimId;
+use crate::playbook::PlaybookId;
 use crate::yaml::{Fields, FromNode, Keyword, Node, Problems, keyword_from};
 
 /// A concrete way to break the subject, and what each claim must then say.
@@ -21,7 +22,9 @@ pub struct Fault {
     /// The changes that a fault in the sources consists of; none for other kinds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<Edit>,
-    /// The claims it must turn red, each with words that the failure must hold.
+    /// The claims and playbooks it must turn red, each with words that the failure must hold. Playbooks that list the
+    /// fault need not be named here too.
+    #[schemars(default)]
     pub caught_by: BTreeMap<String, String>,
     /// The line it starts in.
     #[schemars(skip)]
@@ -81,7 +84,7 @@ impl FromNode for Fault {
         let kind = fields.required("kind", problems);
         let does = fields.required("does", problems);
         let edits = fields.optional("edits", Vec::<Edit>::new(), problems);
-        let caught_by = fields.required::<BTreeMap<String, String>>("caught_by", problems);
+        let caught_by = fields.optional("caught_by", BTreeMap::<String, String>::new(), problems);
         fields.finish(problems);
         if let (Some(kind), Some(edits)) = (kind, &edits)
             && (kind == FaultKind::Source) == edits.is_empty()
@@ -89,15 +92,16 @@ impl FromNode for Fault {
             problems.add(at, "a fault of kind `source` consists of `edits`, and no other kind has any");
         }
         if let Some(caught_by) = &caught_by {
-            if caught_by.is_empty() {
-                problems.add(at, "a fault that no claim has to catch shows nothing");
-            }
-            for (claim, words) in caught_by {
-                if let Err(error) = claim.parse::<ClaimId>() {
+            for (name, words) in caught_by {
+                if name.contains('/') {
+                    if let Err(error) = name.parse::<PlaybookId>() {
+                        problems.add(at, error);
+                    }
+                } else if let Err(error) = name.parse::<ClaimId>() {
                     problems.add(at, error.to_string());
                 }
                 if words.trim().is_empty() {
-                    problems.add(at, format!("the diagnostic for {claim} is empty: any failure would do"));
+                    problems.add(at, format!("the diagnostic for {name} is empty: any failure would do"));
                 }
             }
         }

@@ -15,9 +15,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::chat::Inspected;
 use crate::checklist::Claim;
-use crate::faults::{Planted, Reply};
+use crate::faults::{Planted, Reply, Subject};
 use crate::golden::{GoldenSet, VerifiedPrompt};
 use crate::models::ModelChoice;
+use crate::playbook::{self, Playbook, PlaybookId, PlaybookReport, Stage, StandIn};
 use crate::process::{Ended, Finished, Program};
 use crate::reference::Reference;
 use crate::report::ModelFacts;
@@ -29,12 +30,18 @@ const APR_TIME: Duration = Duration::from_mins(5);
 /// A language model that can be handed to another thread.
 pub type Model = Box<dyn CausalLm + Send>;
 
+/// A playbook that is run once, by whoever asks first.
+type Played = Arc<OnceLock<Result<Arc<PlaybookReport>, String>>>;
+
 /// The subject of a check.
 pub struct Context {
     workspace: Workspace,
     model: ModelChoice,
     seed: Option<u64>,
     planted: Planted,
+    playbooks: Arc<[Playbook]>,
+    stage: OnceLock<Result<Stage, String>>,
+    played: Mutex<BTreeMap<PlaybookId, Played>>,
     file: OnceLock<Result<AprFile, String>>,
     qwen2: OnceLock<Result<Mutex<Qwen2>, String>>,
     tokenizer: OnceLock<Result<Tokenizer, String>>,
@@ -47,17 +54,20 @@ pub struct Context {
 
 impl Context {
     /// The subject as it is.
-    pub fn new(workspace: Workspace, model: ModelChoice, seed: Option<u64>) -> Self {
-        Self::with_fault(workspace, model, seed, Planted::default())
-    }
-
-    /// The subject with a fault in it.
-    pub fn with_fault(workspace: Workspace, model: ModelChoice, seed: Option<u64>, planted: Planted) -> Self {
+    pub fn new(
+        workspace: Workspace,
+        model: ModelChoice,
+        seed: Option<u64>,
+        playbooks: impl Into<Arc<[Playbook]>>,
+    ) -> Self {
         Self {
             workspace,
             model,
             seed,
-            planted,
+            planted: Planted::default(),
+            playbooks: playbooks.into(),
+            stage: OnceLock::new(),
+            played: Mutex::default(),
             file: OnceLock::new(),
             qwen2: OnceLock::new(),
             tokenizer: OnceLock::new(),
@@ -67,6 +77,53 @@ impl Context {
             golden: Mutex::default(),
             doubts: OnceLock::new(),
         }
+    }
+
+    /// The subject with a fault in it: the same checkout, another model file or another surrounding.
+    #[must_use]
+    pub fn with_fault(&self, subject: Subject) -> Self {
+        let model = ModelChoice { path: subject.model, ..self.model.clone() };
+        let faulty = Self::new(self.workspace.clone(), model, self.seed, Arc::clone(&self.playbooks));
+        Self { planted: subject.planted, ..faulty }
+    }
+
+    /// Every playbook.
+    pub fn playbooks(&self) -> &[Playbook] {
+        &self.playbooks
+    }
+
+    /// How a playbook came out; it is run once.
+    pub fn playbook(&self, id: &PlaybookId) -> anyhow::Result<Arc<PlaybookReport>> {
+        let played = Arc::clone(
+            self.played.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default(),
+        );
+        let report = played.get_or_init(|| {
+            let found = self.playbooks.iter().find(|playbook| playbook.id == *id);
+            let playbook = found.ok_or_else(|| format!("there is no playbook `{id}`"))?;
+            let stage = self.stage().map_err(|error| format!("{error:#}"))?;
+            playbook::run(playbook, stage).map(Arc::new).map_err(|error| format!("{error:#}"))
+        });
+        report.clone().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Where playbooks run, with the planted fault in front of `apr`.
+    fn stage(&self) -> anyhow::Result<&Stage> {
+        let set = self.stage.get_or_init(|| self.set_stage().map_err(|error| format!("{error:#}")));
+        set.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    fn set_stage(&self) -> anyhow::Result<Stage> {
+        let apr = self.apr_behind()?;
+        let engine = self.planted.program().map(|fault| {
+            let engine = self
+                .workspace
+                .program("cargo-probador")
+                .context("the `cargo-probador` executable is not built")?;
+            Ok::<_, anyhow::Error>((engine, fault))
+        });
+        let engine = engine.transpose()?;
+        let stand_in = engine.as_ref().map(|(engine, fault)| StandIn { engine, fault });
+        Stage::new(&apr, &self.model.path, &self.model.typed(), self.workspace.root(), stand_in.as_ref())
     }
 
     /// The checkout.
@@ -215,6 +272,14 @@ impl Context {
 
     /// The `apr` executable, or what was planted in its place.
     pub(super) fn apr_path(&self) -> anyhow::Result<PathBuf> {
+        if self.planted.program().is_some() {
+            return Ok(self.stage()?.program());
+        }
+        self.apr_behind()
+    }
+
+    /// The `apr` executable that a stand-in runs.
+    fn apr_behind(&self) -> anyhow::Result<PathBuf> {
         let planted = self.planted.apr().map(Path::to_owned);
         planted.or_else(|| self.workspace.apr()).context("the `apr` executable is not built")
     }

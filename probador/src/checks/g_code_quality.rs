@@ -57,9 +57,9 @@ mod tests {
         let claim = checklist.claim("G3".parse().unwrap()).unwrap();
         let subject = match fault {
             Some(name) => faults::plant(name, &model.path).unwrap().unwrap(),
-            None => faults::plant_nothing(claim, &model.path).unwrap(),
+            None => faults::plant_nothing(Some(claim), &model.path).unwrap(),
         };
-        let context = Context::with_fault(workspace, model, None, subject.planted);
+        let context = Context::new(workspace, model, None, []).with_fault(subject);
         clippy_has_nothing_to_say(&context, claim).unwrap_or_else(|error| panic!("{error:?}")).verdict()
     }
 

@@ -9,10 +9,12 @@ mod checkpoint;
 mod context;
 mod d_generation;
 mod e_visual_control;
+mod f_wasm;
 mod g_code_quality;
 pub mod golden;
 mod h_full_lifecycle;
 mod hub;
+mod playbooks;
 mod samples;
 mod subject;
 
@@ -47,6 +49,7 @@ pub fn registry() -> Vec<(&'static str, CheckFn)> {
         c_forward_pass::CHECKS,
         d_generation::CHECKS,
         e_visual_control::CHECKS,
+        f_wasm::CHECKS,
         g_code_quality::CHECKS,
         golden::CHECKS,
         h_full_lifecycle::CHECKS,
@@ -61,6 +64,7 @@ pub fn find(id: ClaimId) -> Option<CheckFn> {
 }
 
 pub use g_code_quality::lint;
+pub use playbooks::judge as playbooks;
 
 #[cfg(test)]
 mod tests {

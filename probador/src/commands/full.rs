@@ -142,7 +142,9 @@ fn assemble(
     let waivers = engine.context().workspace().waivers(engine.checklist())?;
     let (claims, score) = Report::tally(engine.checklist(), &outcomes, &waivers, &proofs(engine)?);
     let problems = account(plan, &outcomes, &score);
-    let goldens = outcomes.into_iter().filter(|outcome| matches!(outcome.subject, Subject::Golden { .. }));
+    let (playbooks, others): (Vec<Outcome>, Vec<Outcome>) =
+        outcomes.into_iter().partition(|outcome| matches!(outcome.subject, Subject::Playbook(_)));
+    let goldens = others.into_iter().filter(|outcome| matches!(outcome.subject, Subject::Golden { .. }));
     let mut report = Report {
         version: 1,
         tool: format!("probador {}", env!("CARGO_PKG_VERSION")),
@@ -155,6 +157,7 @@ fn assemble(
         selection: (!selection.is_everything())
             .then(|| format!("{} of {} cases", plan.len() - 1, engine.cases().len() - 1)),
         claims,
+        playbooks,
         goldens: goldens.collect(),
         problems,
     };

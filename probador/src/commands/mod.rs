@@ -8,14 +8,20 @@ mod golden;
 mod impostors;
 mod lint;
 mod list;
+mod misbehave;
 mod new_folder;
+mod playbook;
 mod prove;
 mod report;
+mod run;
 mod schema;
 mod tensor;
 mod trace;
 
 pub use golden::GoldenCommand;
+pub use misbehave::MisbehaveArgs;
+pub use playbook::PlaybookCommand;
+pub use run::PlaybookRunArgs;
 pub use tensor::TensorCommand;
 pub use trace::TraceCommand;
 
@@ -35,6 +41,8 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
             schema::run(&args, &global, printer)
         }
         Command::Golden(command) => golden::run(&command, &global, printer),
+        Command::Playbook(command) => playbook::run(&command, &global, printer),
+        Command::Run(args) => run::run(&args, &global, printer),
         Command::Trace(command) => trace::run(&command, printer),
         Command::Tensor(command) => tensor::run(&command, printer),
         Command::Lint(args) => lint::run(&args, &global, printer),
@@ -43,6 +51,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Ci(args) => ci::run(&args, &global, printer),
         Command::Impostors(args) => impostors::run(&args, &global, printer),
         Command::Prove(args) => prove::run(&args, &global, printer),
+        Command::Misbehave(args) => misbehave::run(&args, printer),
     }
 }
 

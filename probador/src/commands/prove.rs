@@ -1,4 +1,4 @@
-//! `prove`: sees every check fail, by each of the faults its claim names.
+//! `prove`: sees every check and every playbook fail, by each of the faults it names.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +14,8 @@ use crate::engine::{Engine, Options};
 use crate::exit::ExitStatus;
 use crate::printer::{Format, Printer, Tone};
 use crate::prove::{
-    ClaimTrial, Doubt, Keys, Matrix, PROOFS, Proof, Proofs, Reaction, Scratch, Standing, Trials, obstacle,
+    Doubt, Keys, Matrix, PROOFS, Proof, Proofs, Reaction, Scratch, Standing, Target, TargetName, TargetTrial,
+    Trials, obstacle, targets,
 };
 use crate::runner::in_lanes;
 
@@ -22,14 +23,14 @@ use crate::runner::in_lanes;
 #[derive(Serialize)]
 struct Document<'d> {
     model: &'d str,
-    trials: &'d [ClaimTrial],
+    trials: &'d [TargetTrial],
     #[serde(skip_serializing_if = "Option::is_none")]
     matrix: Option<&'d Matrix>,
 }
 
-/// A claim that is to be tried.
+/// A claim or a playbook that is to be tried.
 struct Job<'e> {
-    claim: &'e Claim,
+    target: Target<'e>,
     /// The faults it names that nobody has seen it red under yet.
     faults: Vec<&'e Fault>,
     key: String,
@@ -51,12 +52,14 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
     let model = engine.context().model().name.clone();
     let jobs = jobs(&engine, args, &keeper)?;
     if jobs.is_empty() {
-        printer.error("no claim with a check was selected\nhint: `cargo probador list` names every claim");
+        printer.error("no claim with a check and no playbook was selected\nhint: `cargo probador list` names every claim");
         return Ok(ExitStatus::NothingRan);
     }
     let human = args.format == Format::Human;
-    let mut trials: BTreeMap<ClaimId, ClaimTrial> =
-        jobs.iter().map(|job| (job.claim.id, ClaimTrial::new(&engine, job.claim, &job.known))).collect();
+    let mut trials: BTreeMap<TargetName, TargetTrial> = jobs
+        .iter()
+        .map(|job| (job.target.name(), TargetTrial::new(&engine, job.target, &job.known)))
+        .collect();
     let open: Vec<&Job<'_>> = jobs.iter().filter(|job| !job.faults.is_empty()).collect();
     if human {
         printer.start_progress(open.len());
@@ -72,12 +75,12 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
         }
         printer.advance();
         keeper.note(&model, job, &trial);
-        trials.insert(job.claim.id, trial);
+        trials.insert(job.target.name(), trial);
     });
     printer.end_progress();
     keeper.write()?;
     try_in_sources(&engine, &open, &mut trials, printer, |job, trial| keeper.keep(&model, job, trial))?;
-    let trials: Vec<ClaimTrial> = trials.into_values().collect();
+    let trials: Vec<TargetTrial> = trials.into_values().collect();
     let matrix = args.matrix.then(|| matrix(args, &engine, &tried, printer)).transpose()?;
     match args.format {
         Format::Human => {
@@ -108,18 +111,18 @@ struct Keeper {
 
 impl Keeper {
     /// Notes what `trial` showed.
-    fn note(&mut self, model: &str, job: &Job<'_>, trial: &ClaimTrial) {
+    fn note(&mut self, model: &str, job: &Job<'_>, trial: &TargetTrial) {
         if matches!(trial.standing, Standing::Waiting { .. }) {
             return;
         }
         let faults = trial.caught();
         let is_shown = !faults.is_empty() && !matches!(trial.standing, Standing::Doubtful { .. });
         let proof = is_shown.then(|| Proof { key: job.key.clone(), faults });
-        self.proofs.set(model, &trial.claim.to_string(), proof);
+        self.proofs.set(model, &trial.target.to_string(), proof);
     }
 
     /// Notes it and writes the file, since the next trial may take long.
-    fn keep(&mut self, model: &str, job: &Job<'_>, trial: &ClaimTrial) -> anyhow::Result<()> {
+    fn keep(&mut self, model: &str, job: &Job<'_>, trial: &TargetTrial) -> anyhow::Result<()> {
         self.note(model, job, trial);
         self.write()
     }
@@ -133,41 +136,38 @@ fn jobs<'e>(engine: &'e Engine, args: &ProveArgs, keeper: &Keeper) -> anyhow::Re
     let keys = Keys::new(engine.context().workspace(), engine.context().model())?;
     let model = &engine.context().model().name;
     let checklist = engine.checklist();
-    let is_selected =
-        |claim: &&Claim| claim.has_check() && (args.claims.is_empty() || args.claims.contains(&claim.id));
+    let is_selected = |target: &Target<'_>| args.targets.is_empty() || args.targets.contains(&target.name());
     let is_asked_for = |fault: &&Fault| args.kind.is_empty() || args.kind.contains(&fault.kind);
-    checklist
-        .claims()
-        .iter()
+    targets(engine)
         .filter(is_selected)
-        .map(|claim| {
+        .map(|target| {
             let named: Vec<&Fault> =
-                claim.faults.iter().filter_map(|name| checklist.faults().get(name)).collect();
-            let key = keys.of(claim, &named)?;
+                target.faults().into_iter().filter_map(|name| checklist.faults().get(name)).collect();
+            let key = keys.of(target, &named)?;
             let known = if keeper.is_kept && !args.fresh {
-                keeper.proofs.caught(model, &claim.id.to_string(), &key).to_vec()
+                keeper.proofs.caught(model, &target.name().to_string(), &key).to_vec()
             } else {
                 Vec::new()
             };
             let is_new = |fault: &&Fault| !known.contains(&fault.name);
             let faults = named.into_iter().filter(is_asked_for).filter(is_new).collect();
-            Ok(Job { claim, faults, key, known })
+            Ok(Job { target, faults, key, known })
         })
         .collect()
 }
 
 /// Tries the jobs' faults that are planted in this process, claims that compute with the model in turn and others beside
 /// them; trials come as they end.
-fn try_all(trials: &Trials, jobs: &[&Job<'_>], mut ended: impl FnMut(&Job<'_>, ClaimTrial)) {
+fn try_all(trials: &Trials, jobs: &[&Job<'_>], mut ended: impl FnMut(&Job<'_>, TargetTrial)) {
     let lanes: [Vec<&Job<'_>>; 2] = {
-        let (computing, beside) = jobs.iter().partition(|job| job.claim.group == Group::Model);
+        let (computing, beside) = jobs.iter().partition(|job| job.target.group() == Group::Model);
         [computing, beside]
     };
     let work = |job: &&Job<'_>| {
-        let mut trial = ClaimTrial::new(trials.engine(), job.claim, &job.known);
+        let mut trial = TargetTrial::new(trials.engine(), job.target, &job.known);
         let planted_here: Vec<&Fault> =
             job.faults.iter().copied().filter(|fault| fault.kind != FaultKind::Source).collect();
-        trial.run(trials, job.claim, &planted_here);
+        trial.run(trials, job.target, &planted_here);
         trial
     };
     in_lanes(&lanes, work, |job, trial| ended(job, trial));
@@ -178,17 +178,19 @@ fn try_all(trials: &Trials, jobs: &[&Job<'_>], mut ended: impl FnMut(&Job<'_>, C
 fn try_in_sources(
     engine: &Engine,
     jobs: &[&Job<'_>],
-    trials: &mut BTreeMap<ClaimId, ClaimTrial>,
+    trials: &mut BTreeMap<TargetName, TargetTrial>,
     printer: &mut Printer,
-    mut ended: impl FnMut(&Job<'_>, &ClaimTrial) -> anyhow::Result<()>,
+    mut ended: impl FnMut(&Job<'_>, &TargetTrial) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut by_fault: BTreeMap<&str, (&Fault, Vec<&Job<'_>>)> = BTreeMap::new();
-    for &job in jobs {
-        if matches!(trials[&job.claim.id].standing, Standing::Doubtful { .. } | Standing::Waiting { .. }) {
+    let mut by_fault: BTreeMap<&str, (&Fault, Vec<(&Claim, &Job<'_>)>)> = BTreeMap::new();
+    // Playbooks name no fault in the sources.
+    for (claim, job) in jobs.iter().filter_map(|&job| Some((job.target.claim()?, job))) {
+        if matches!(trials[&job.target.name()].standing, Standing::Doubtful { .. } | Standing::Waiting { .. })
+        {
             continue;
         }
         for fault in job.faults.iter().filter(|fault| fault.kind == FaultKind::Source) {
-            by_fault.entry(&fault.name).or_insert_with(|| (fault, Vec::new())).1.push(job);
+            by_fault.entry(&fault.name).or_insert_with(|| (fault, Vec::new())).1.push((claim, job));
         }
     }
     if by_fault.is_empty() {
@@ -201,23 +203,25 @@ fn try_in_sources(
     printer.start_progress(by_fault.len() + 1);
     let scratch = Scratch::open(engine.context().workspace())?;
     let mut claims: Vec<&Claim> =
-        by_fault.values().flat_map(|(_, jobs)| jobs.iter().map(|job| job.claim)).collect();
+        by_fault.values().flat_map(|(_, jobs)| jobs.iter().map(|(claim, _)| *claim)).collect();
     claims.sort_by_key(|claim| claim.id);
     claims.dedup_by_key(|claim| claim.id);
     let calm = react_in_sources(&scratch, &[], engine, &claims);
     printer.advance();
     for (fault, jobs) in by_fault.into_values() {
-        let (nervous, calm): (Vec<&Job<'_>>, Vec<&Job<'_>>) =
-            jobs.into_iter().partition(|job| calm[&job.claim.id] != Reaction::Green);
-        let calm_claims: Vec<&Claim> = calm.iter().map(|job| job.claim).collect();
+        let (nervous, calm): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|(claim, _)| calm[&claim.id] != Reaction::Green);
+        let calm_claims: Vec<&Claim> = calm.iter().map(|(claim, _)| *claim).collect();
         let reactions = react_in_sources(&scratch, &fault.edits, engine, &calm_claims);
-        for job in nervous {
+        for (_, job) in nervous {
             let why = "its check is not green when the sources are built as they are".to_owned();
-            trials.entry(job.claim.id).and_modify(|trial| trial.add(&fault.name, Err(Doubt::Nervous(why))));
+            trials
+                .entry(job.target.name())
+                .and_modify(|trial| trial.add(&fault.name, Err(Doubt::Nervous(why))));
         }
-        for job in calm {
-            let caught = reactions[&job.claim.id].clone().shows(job.claim, fault);
-            if let Some(trial) = trials.get_mut(&job.claim.id) {
+        for (claim, job) in calm {
+            let caught = reactions[&claim.id].clone().shows(claim, fault);
+            if let Some(trial) = trials.get_mut(&job.target.name()) {
                 trial.add(&fault.name, caught);
                 ended(job, trial)?;
             }
@@ -253,7 +257,9 @@ fn matrix(
         .claims()
         .iter()
         .filter(|claim| args.claims.is_empty() || args.claims.contains(&claim.id))
-        .filter(|claim| claim.has_check() && obstacle(engine, claim).is_none() && trials.clean(claim).is_ok())
+        .filter(|claim| {
+            claim.has_check() && obstacle(engine, *claim).is_none() && trials.clean(*claim).is_ok()
+        })
         .collect();
     let faults: Vec<&Fault> = checklist
         .faults()
@@ -287,7 +293,7 @@ fn matrix(
             }
         } else if let Ok(faulty) = trials.planted(fault) {
             for claim in claims.iter().filter(seen_by) {
-                if let Reaction::Red { .. } = trials.react(claim, &faulty) {
+                if let Reaction::Red { .. } = trials.react(*claim, &faulty) {
                     matrix.note_red(claim.id, &fault.name);
                 }
             }
@@ -299,7 +305,7 @@ fn matrix(
 }
 
 /// What a person reads of one trial.
-fn lines(trial: &ClaimTrial, printer: &Printer) -> Vec<String> {
+fn lines(trial: &TargetTrial, printer: &Printer) -> Vec<String> {
     let (n, caught) = (trial.n_named, trial.caught().len());
     let (tone, word, rest) = match &trial.standing {
         Standing::Proven => (Tone::Good, "proven", format!("red under {n} of {n} faults")),
@@ -312,7 +318,7 @@ fn lines(trial: &ClaimTrial, printer: &Printer) -> Vec<String> {
         Standing::Waiting { why } => (Tone::Faint, "waiting", why.clone()),
     };
     let head =
-        format!("{} {} {}  {rest}", printer.paint(tone, &format!("{word:>8}")), trial.claim, trial.title);
+        format!("{} {} {}  {rest}", printer.paint(tone, &format!("{word:>8}")), trial.target, trial.title);
     let doubts = trial.faults.iter().filter_map(|fault| {
         let doubt = fault.doubt.as_ref()?;
         Some(format!("         {}: {doubt}", fault.fault))
@@ -320,8 +326,8 @@ fn lines(trial: &ClaimTrial, printer: &Printer) -> Vec<String> {
     std::iter::once(head).chain(doubts).collect()
 }
 
-fn terse(trial: &ClaimTrial) -> String {
-    format!("{} {}", word(&trial.standing), trial.claim)
+fn terse(trial: &TargetTrial) -> String {
+    format!("{} {}", word(&trial.standing), trial.target)
 }
 
 fn word(standing: &Standing) -> &'static str {
@@ -338,7 +344,7 @@ fn summary(
     args: &ProveArgs,
     engine: &Engine,
     model: &str,
-    trials: &[ClaimTrial],
+    trials: &[TargetTrial],
     matrix: Option<&Matrix>,
 ) -> Vec<String> {
     let count = |wanted: &str| trials.iter().filter(|trial| word(&trial.standing) == wanted).count();
@@ -347,7 +353,7 @@ fn summary(
     let mut lines = vec![
         String::new(),
         format!(
-            "{} claims proven on {model}, {} not, {} wait; {survivors} faults survived",
+            "{} claims and playbooks proven on {model}, {} not, {} wait; {survivors} faults survived",
             count("proven"),
             count("survived") + count("doubtful") + count("open"),
             count("waiting")
@@ -358,7 +364,8 @@ fn summary(
             let names: Vec<String> = claims.iter().map(ToString::to_string).collect();
             lines.push(format!("red under the same faults: {}", names.join(" ")));
         }
-        let all = engine.checklist().faults().values();
+        // Faults of playbooks alone are no claim's business.
+        let all = engine.checklist().faults().values().filter(|fault| !fault.caught_by.is_empty());
         let tried = all.filter(|fault| args.kind.is_empty() || args.kind.contains(&fault.kind));
         let uncaught = matrix.uncaught(tried.map(|fault| fault.name.as_str()));
         if !uncaught.is_empty() && args.claims.is_empty() {
@@ -368,12 +375,12 @@ fn summary(
     lines
 }
 
-fn status(trials: &[ClaimTrial]) -> ExitStatus {
-    let survived = |trial: &ClaimTrial| {
+fn status(trials: &[TargetTrial]) -> ExitStatus {
+    let survived = |trial: &TargetTrial| {
         trial.standing == Standing::Survived
             && trial.faults.iter().any(|fault| !matches!(fault.doubt, None | Some(Doubt::Broken(_))))
     };
-    let is_open = |trial: &ClaimTrial| {
+    let is_open = |trial: &TargetTrial| {
         matches!(trial.standing, Standing::Survived | Standing::Doubtful { .. } | Standing::Unfinished)
     };
     if trials.iter().any(survived) {

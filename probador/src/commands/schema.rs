@@ -1,9 +1,10 @@
-//! `schema`: writes the JSON schemas beside the checklist, or checks that they are current.
+//! `schema`: writes the JSON schemas beside the files they describe, or checks that they are current.
 
 use super::workspace;
 use crate::checklist::schemas;
 use crate::cli::{Global, SchemaArgs};
 use crate::exit::ExitStatus;
+use crate::playbook;
 use crate::printer::Printer;
 use crate::report::write_file;
 
@@ -11,19 +12,23 @@ use crate::report::write_file;
 pub(super) fn run(args: &SchemaArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let workspace = workspace(global)?;
     let mut status = ExitStatus::Pass;
-    for schema in schemas() {
-        let path = workspace.path("checklist").join(schema.name);
-        let is_current = std::fs::read_to_string(&path).is_ok_and(|stored| stored == schema.text);
+    let files = schemas().into_iter().map(|schema| (format!("checklist/{}", schema.name), schema.text));
+    for (name, text) in files.chain([("playbooks/schema.json".to_owned(), playbook::schema())]) {
+        let path = workspace.path(&name);
+        let is_current = std::fs::read_to_string(&path).is_ok_and(|stored| stored == text);
         let word = if is_current {
             "current"
         } else if args.check {
             status = ExitStatus::Failed;
             "stale"
         } else {
-            write_file(&path, schema.text.as_bytes())?;
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            write_file(&path, text.as_bytes())?;
             "written"
         };
-        printer.data(&format!("{word} checklist/{}", schema.name));
+        printer.data(&format!("{word} {name}"));
     }
     Ok(status)
 }

@@ -2,6 +2,7 @@
 
 mod data;
 mod fixture;
+mod program;
 mod screen;
 mod wrap;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use apr_tokenizer::{Segment, TokenId, Tokenizer};
 
+pub use program::{Call, NOTHING, misbehave};
 pub use screen::Reply;
 
 use crate::checklist::Claim;
@@ -29,6 +31,8 @@ pub struct Planted {
     source_root: Option<PathBuf>,
     stored_result: Option<PathBuf>,
     source_model: Option<PathBuf>,
+    /// How the `apr` that others start misbehaves.
+    program: Option<String>,
     /// A folder that lives as long as the fault.
     folder: Option<tempfile::TempDir>,
 }
@@ -43,14 +47,19 @@ pub struct Subject {
 
 /// The no-op fault: everything that a fault may touch is replaced by its equal. A claim that turns red under it judges
 /// the planting, not the subject.
-pub fn plant_nothing(claim: &Claim, model: &Path) -> anyhow::Result<Subject> {
+pub fn plant_nothing(claim: Option<&Claim>, model: &Path) -> anyhow::Result<Subject> {
     let folder = tempfile::tempdir()?;
     let copy = folder.path().join("model.apr");
     // A link to the same bytes under another name where the file system allows it: the release model is large.
     std::fs::hard_link(model, &copy).or_else(|_| std::fs::copy(model, &copy).map(drop))?;
-    let mut planted =
-        Planted { model: Some(Arc::new(wrap::unharmed)), screen: Some(|reply| reply), ..Planted::default() };
-    match fixture::twin(claim, folder.path())? {
+    let mut planted = Planted {
+        model: Some(Arc::new(wrap::unharmed)),
+        screen: Some(|reply| reply),
+        program: Some(NOTHING.to_owned()),
+        ..Planted::default()
+    };
+    let twin = claim.map(|claim| fixture::twin(claim, folder.path())).transpose()?.flatten();
+    match twin {
         Some(fixture::Made::Tree(root)) => planted.source_root = Some(root),
         Some(fixture::Made::Result(path)) => planted.stored_result = Some(path),
         None => {}
@@ -77,6 +86,10 @@ pub fn plant(name: &str, model: &Path) -> anyhow::Result<Option<Subject>> {
     }
     if let Some(screen) = screen::find(name) {
         return Ok(Some(Subject { model, planted: Planted { screen: Some(screen), ..Planted::default() } }));
+    }
+    if program::is_known(name) {
+        let planted = Planted { program: Some(name.to_owned()), ..Planted::default() };
+        return Ok(Some(Subject { model, planted }));
     }
     if name == "template-injects-user-text" {
         return Ok(Some(Subject {
@@ -143,6 +156,11 @@ impl Planted {
             Some(screen) => screen(reply),
             None => reply,
         }
+    }
+
+    /// How the `apr` that others start misbehaves.
+    pub fn program(&self) -> Option<&str> {
+        self.program.as_deref()
     }
 
     /// The planted source tree.

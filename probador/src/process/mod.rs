@@ -1,9 +1,15 @@
 //! The only place that starts a process: time-outs that end the whole process group, bounded output, peak memory as the
 //! kernel counts it, a clean environment.
 
+mod background;
 mod child;
+mod members;
 mod run;
+mod stand_in;
 mod terminal;
 
-pub use run::{Ended, Finished, Program, peak_memory, resident_memory};
+pub use background::{Background, Stopped};
+pub use child::{end_children_on_interrupt, is_interrupted};
+pub use run::{Ended, Finished, Program, peak_memory, quoted, resident_memory};
+pub use stand_in::{Printed, become_program, leave_behind, run_within, standard_input};
 pub use terminal::{Terminal, plain_text};

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::child::Group;
+use super::child::{Group, Waited};
 
 /// Bytes kept of each stream; what comes later is read and dropped, so that the child never blocks.
-const OUTPUT_LIMIT: usize = 4 << 20;
+pub(super) const OUTPUT_LIMIT: usize = 4 << 20;
 /// How long streams may stay open after the child ended.
-const DRAIN: Duration = Duration::from_secs(2);
+pub(super) const DRAIN: Duration = Duration::from_secs(2);
 
 /// A program to run, with what it gets and how long it may take.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ pub struct Program {
     environment: BTreeMap<OsString, OsString>,
     folder: Option<PathBuf>,
     timeout: Duration,
+    memory_limit: Option<u64>,
 }
 
 /// How a program ended.
@@ -37,6 +38,8 @@ pub enum Ended {
     Signalled,
     /// Not in time; its process group was killed.
     TimedOut,
+    /// With more memory than it may hold; its process group was killed.
+    OverMemory,
 }
 
 /// A program that has ended.
@@ -52,8 +55,10 @@ pub struct Finished {
     pub stderr: Vec<u8>,
     /// Seconds it took.
     pub seconds: f64,
-    /// Highest resident memory seen, in bytes.
+    /// Highest resident memory seen, in bytes; with a limit, of all that it started together.
     pub peak_memory: Option<u64>,
+    /// What it had started and not ended when it ended, and what was ended then.
+    pub left_behind: Vec<String>,
 }
 
 impl Program {
@@ -76,6 +81,7 @@ impl Program {
             environment,
             folder: None,
             timeout: Duration::from_mins(1),
+            memory_limit: None,
         }
     }
 
@@ -121,6 +127,13 @@ impl Program {
         self
     }
 
+    /// Ends it, and all it started, once they have held more than `bytes` of memory together.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
     /// The command as it could be typed.
     pub fn command_line(&self) -> String {
         let words = [self.path.as_os_str()].into_iter().chain(self.arguments.iter().map(OsString::as_os_str));
@@ -153,10 +166,18 @@ impl Program {
         }
         let id = group.id();
         let mut peak: Option<u64> = None;
-        let status = group.wait(started + self.timeout, || peak = peak.max(peak_memory(id)))?;
-        let ended = match status {
-            None => Ended::TimedOut,
-            Some(status) => status.code().map_or(Ended::Signalled, Ended::Exited),
+        let mut together = Together::default();
+        let waited = group.wait(started + self.timeout, |group| {
+            peak = peak.max(match self.memory_limit {
+                None => peak_memory(id),
+                Some(_) => Some(together.look(group)),
+            });
+            self.memory_limit.is_none_or(|limit| peak.is_none_or(|peak| peak <= limit))
+        })?;
+        let ended = match waited {
+            Waited::TimedOut => Ended::TimedOut,
+            Waited::Stopped => Ended::OverMemory,
+            Waited::Ended(status) => status.code().map_or(Ended::Signalled, Ended::Exited),
         };
         Ok(Finished {
             command: self.command_line(),
@@ -165,12 +186,37 @@ impl Program {
             stderr: stderr.recv_timeout(DRAIN).unwrap_or_default(),
             seconds: started.elapsed().as_secs_f64(),
             peak_memory: peak,
+            left_behind: group.left_behind().to_vec(),
         })
     }
 }
 
+/// The high-water marks of all members of a group together. One that has ended keeps the mark it was last seen with:
+/// what it held may have gone back to the system since, so this is a bound from above.
+#[derive(Default)]
+struct Together {
+    marks: BTreeMap<u32, u64>,
+    n_looks: usize,
+}
+
+impl Together {
+    fn look(&mut self, group: &Group) -> u64 {
+        // Looking for members reads much of /proc; new ones are found within a few looks.
+        if self.n_looks.is_multiple_of(5) {
+            for member in group.members() {
+                self.marks.entry(member.id).or_default();
+            }
+        }
+        self.n_looks += 1;
+        for (&id, mark) in &mut self.marks {
+            *mark = (*mark).max(peak_memory(id).unwrap_or(0));
+        }
+        self.marks.values().sum()
+    }
+}
+
 /// Reads a stream to its end in the background.
-fn collect(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+pub(super) fn collect(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut kept = Vec::new();
@@ -190,7 +236,7 @@ fn collect(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>
 }
 
 /// A word as a shell would take it back.
-fn quoted(word: &OsStr) -> String {
+pub fn quoted(word: &OsStr) -> String {
     let text = word.to_string_lossy();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -218,6 +264,7 @@ impl Finished {
             Ended::Exited(code) => format!("exits with {code}"),
             Ended::Signalled => "was killed by a signal".to_owned(),
             Ended::TimedOut => format!("did not end in {:.0} s", self.seconds),
+            Ended::OverMemory => "held more memory than it may".to_owned(),
         };
         let said = if self.stderr.is_empty() { &self.stdout } else { &self.stderr };
         let said = String::from_utf8_lossy(said);
@@ -269,6 +316,33 @@ mod tests {
         assert!(finished.seconds < 5.0, "{}", finished.seconds);
         std::thread::sleep(Duration::from_millis(1200));
         assert!(!mark.exists(), "the grandchild lived on");
+    }
+
+    #[test]
+    fn what_a_child_leaves_behind_is_named_and_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        // One stays in the group, one moves to a session of its own.
+        for start in ["", "setsid "] {
+            let script = format!("{start}sh -c 'sleep 1; touch {}' >/dev/null 2>&1 &", mark.display());
+            let finished = shell(&script).run().unwrap();
+            assert!(finished.succeeded());
+            assert!(finished.left_behind.iter().any(|left| left.contains("touch")), "{finished:?}");
+        }
+        std::thread::sleep(Duration::from_millis(1200));
+        assert!(!mark.exists(), "what was left behind lived on");
+        assert_eq!(shell("sleep 0.05 & wait").run().unwrap().left_behind, Vec::<String>::new());
+    }
+
+    #[test]
+    fn more_memory_than_allowed_ends_the_whole_group() {
+        // `tail` keeps the last line of what it reads: all of it.
+        let hungry = || shell("head -c 200000000 /dev/zero | tail | wc -c");
+        let finished = hungry().memory_limit(60_000_000).run().unwrap();
+        assert_eq!(finished.ended, Ended::OverMemory, "{}", finished.describe());
+        assert!(finished.peak_memory.unwrap() > 60_000_000);
+        let finished = hungry().memory_limit(2_000_000_000).run().unwrap();
+        assert!(finished.succeeded() && finished.peak_memory.unwrap() > 150_000_000, "{finished:?}");
     }
 
     #[test]

@@ -4,15 +4,17 @@ use std::path::Path;
 
 use apr_format::AprFile;
 
-use crate::checklist::{Claim, Fault};
+use super::Target;
+use crate::checklist::{Check, Claim, Fault, SourceText};
 use crate::models::ModelChoice;
 use crate::stored::tree_hash;
 use crate::workspace::Workspace;
 
 /// The parts of the engine that decide a verdict. What prints and writes it is not among them.
-const JUDGES: [&str; 16] = [
+const JUDGES: [&str; 18] = [
     "availability.rs",
     "engine.rs",
+    "generate.rs",
     "models.rs",
     "stored.rs",
     "case",
@@ -22,6 +24,7 @@ const JUDGES: [&str; 16] = [
     "faults",
     "golden",
     "lint",
+    "playbook",
     "process",
     "prove",
     "reference",
@@ -33,6 +36,7 @@ const JUDGES: [&str; 16] = [
 #[derive(Clone, Debug)]
 pub struct Keys {
     common: blake3::Hasher,
+    playbooks: Vec<SourceText>,
 }
 
 impl Keys {
@@ -52,14 +56,24 @@ impl Keys {
             update(&mut common, &std::fs::read_to_string(file).unwrap_or_default());
         }
         update(&mut common, &model_hash(&model.path)?);
-        Ok(Self { common })
+        Ok(Self { common, playbooks: workspace.playbook_sources()? })
     }
 
-    /// The key of a proof of `claim` by `faults`.
-    pub fn of(&self, claim: &Claim, faults: &[&Fault]) -> anyhow::Result<String> {
+    /// The key of a proof of `target` by `faults`. A claim that playbooks judge depends on them, too.
+    pub fn of<'t>(&self, target: impl Into<Target<'t>>, faults: &[&Fault]) -> anyhow::Result<String> {
         let mut hasher = self.common.clone();
-        // Where a row stands in its file is no part of what it says.
-        update(&mut hasher, &serde_json::to_string(&Claim { line: 0, ..claim.clone() })?);
+        match target.into() {
+            Target::Claim(claim) => {
+                // Where a row stands in its file is no part of what it says.
+                update(&mut hasher, &serde_json::to_string(&Claim { line: 0, ..claim.clone() })?);
+                if let Check::Playbook(wanted) = claim.check {
+                    for source in self.playbooks.iter().filter(|source| wanted.takes(&source.file)) {
+                        update(&mut hasher, &source.text);
+                    }
+                }
+            }
+            Target::Playbook(playbook) => update(&mut hasher, &serde_json::to_string(playbook)?),
+        }
         for fault in faults {
             update(&mut hasher, &serde_json::to_string(&Fault { line: 0, ..(*fault).clone() })?);
         }

@@ -1,4 +1,4 @@
-//! One claim tried: clean, under a fault that does nothing, and under a planted fault.
+//! One claim or playbook tried: clean, under a fault that does nothing, and under a planted fault.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,14 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::target::{Target, TargetName};
+use crate::availability::available;
 use crate::case::{Judgement, Undecided, Verdict};
-use crate::checklist::{Claim, ClaimId, Fault, Need};
+use crate::checklist::{Claim, Fault, Need};
 use crate::checks::{CheckError, Context};
 use crate::engine::{Engine, judge_claim};
 use crate::faults::{Subject, plant, plant_nothing};
-use crate::models::ModelChoice;
+use crate::generate;
 
-/// How a claim takes a planted fault.
+/// How a claim or a playbook takes a planted fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {
     /// Red.
@@ -31,11 +33,11 @@ pub enum Reaction {
 }
 
 impl Reaction {
-    /// Whether it shows that `claim` catches `fault`: red, in the words that the fault asks for.
-    pub fn shows(self, claim: &Claim, fault: &Fault) -> Result<(), Doubt> {
+    /// Whether it shows that `target` catches `fault`: red, in the words that the fault asks for.
+    pub fn shows<'t>(self, target: impl Into<Target<'t>>, fault: &Fault) -> Result<(), Doubt> {
         match self {
             Self::Red { said } => {
-                let wanted = fault.diagnostic(claim.id).unwrap_or_default().to_owned();
+                let wanted = target.into().says(fault).unwrap_or_default().to_owned();
                 if wanted.is_empty() || !said.contains(&wanted) {
                     return Err(Doubt::OtherWords { wanted, said });
                 }
@@ -47,7 +49,7 @@ impl Reaction {
     }
 }
 
-/// Why a claim is not shown to catch a fault.
+/// Why a claim or a playbook is not shown to catch a fault.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "doubt", content = "said", rename_all = "kebab-case")]
 pub enum Doubt {
@@ -73,7 +75,7 @@ impl fmt::Display for Doubt {
         match self {
             Self::NotClean(verdict) => write!(f, "it is not green without any fault: {verdict}"),
             Self::Nervous(said) => write!(f, "it is red under a fault that does nothing: {said}"),
-            Self::Survived => f.write_str("the fault survives: the claim stays green"),
+            Self::Survived => f.write_str("the fault survives: it stays green"),
             Self::OtherWords { wanted, said } => {
                 let first: Vec<&str> = said.lines().take(3).collect();
                 write!(f, "it is red without saying {wanted:?}: {}", first.join("; "))
@@ -83,10 +85,10 @@ impl fmt::Display for Doubt {
     }
 }
 
-/// Tries claims on the engine's model, and remembers which are green clean.
+/// Tries claims and playbooks on the engine's model, and remembers which are green clean.
 pub struct Trials {
     engine: Arc<Engine>,
-    clean: Mutex<BTreeMap<ClaimId, Result<(), Doubt>>>,
+    clean: Mutex<BTreeMap<TargetName, Result<(), Doubt>>>,
 }
 
 impl Trials {
@@ -100,38 +102,40 @@ impl Trials {
         &self.engine
     }
 
-    /// Shows that `claim` is green clean and red under `fault`, in the words that the fault asks for.
-    pub fn catches(&self, claim: &Claim, fault: &Fault) -> Result<(), Doubt> {
-        self.clean(claim)?;
-        self.under(claim, fault).shows(claim, fault)
+    /// Shows that `target` is green clean and red under `fault`, in the words that the fault asks for.
+    pub fn catches<'t>(&self, target: impl Into<Target<'t>>, fault: &Fault) -> Result<(), Doubt> {
+        let target = target.into();
+        self.clean(target)?;
+        self.under(target, fault).shows(target, fault)
     }
 
-    /// Shows that `claim` is green on the subject as it is. Judged once.
-    pub fn clean(&self, claim: &Claim) -> Result<(), Doubt> {
-        let known = self.clean.lock().unwrap_or_else(PoisonError::into_inner).get(&claim.id).cloned();
+    /// Shows that `target` is green on the subject as it is. Judged once.
+    pub fn clean<'t>(&self, target: impl Into<Target<'t>>) -> Result<(), Doubt> {
+        let target = target.into();
+        let known = self.clean.lock().unwrap_or_else(PoisonError::into_inner).get(&target.name()).cloned();
         let result = known.unwrap_or_else(|| {
-            let _turn = self.engine.turn(claim.group);
-            self.judge(claim, self.engine.context())
+            self.on(target, self.engine.context())
                 .and_then(|judgement| green(&judgement))
                 .map_err(Doubt::NotClean)
         });
-        self.clean.lock().unwrap_or_else(PoisonError::into_inner).insert(claim.id, result.clone());
+        self.clean.lock().unwrap_or_else(PoisonError::into_inner).insert(target.name(), result.clone());
         result
     }
 
-    /// Shows that `claim` stays green when everything a fault may touch is replaced by its equal.
-    pub fn calm(&self, claim: &Claim) -> Result<(), Doubt> {
-        let subject = plant_nothing(claim, self.model())
+    /// Shows that `target` stays green when everything a fault may touch is replaced by its equal.
+    pub fn calm<'t>(&self, target: impl Into<Target<'t>>) -> Result<(), Doubt> {
+        let target = target.into();
+        let subject = plant_nothing(target.claim(), self.model())
             .map_err(|error| Doubt::Broken(format!("nothing cannot be planted: {error:#}")))?;
-        self.on(claim, &self.context_of(subject))
+        self.on(target, &self.context_of(subject))
             .and_then(|judgement| green(&judgement))
             .map_err(Doubt::Nervous)
     }
 
-    /// Judges `claim` with `fault` planted.
-    pub fn under(&self, claim: &Claim, fault: &Fault) -> Reaction {
+    /// Judges `target` with `fault` planted.
+    pub fn under<'t>(&self, target: impl Into<Target<'t>>, fault: &Fault) -> Reaction {
         match self.planted(fault) {
-            Ok(faulty) => self.react(claim, &faulty),
+            Ok(faulty) => self.react(target, &faulty),
             Err(why) => Reaction::Broken { why },
         }
     }
@@ -145,9 +149,9 @@ impl Trials {
         }
     }
 
-    /// Judges `claim` on what was planted.
-    pub fn react(&self, claim: &Claim, faulty: &Context) -> Reaction {
-        match self.on(claim, faulty) {
+    /// Judges `target` on what was planted.
+    pub fn react<'t>(&self, target: impl Into<Target<'t>>, faulty: &Context) -> Reaction {
+        match self.on(target.into(), faulty) {
             // All it has to say: a report shows the first few.
             Ok(judgement) if !judgement.failures.is_empty() => {
                 Reaction::Red { said: judgement.failures.join("\n") }
@@ -165,14 +169,19 @@ impl Trials {
     }
 
     fn context_of(&self, subject: Subject) -> Context {
-        let context = self.engine.context();
-        let model = ModelChoice { path: subject.model, ..context.model().clone() };
-        Context::with_fault(context.workspace().clone(), model, context.seed_override(), subject.planted)
+        self.engine.context().with_fault(subject)
     }
 
-    fn on(&self, claim: &Claim, faulty: &Context) -> Result<Judgement, String> {
-        let _turn = self.engine.turn(claim.group);
-        self.judge(claim, faulty)
+    fn on(&self, target: Target<'_>, context: &Context) -> Result<Judgement, String> {
+        let _turn = self.engine.turn(target.group());
+        match target {
+            Target::Claim(claim) => self.judge(claim, context),
+            Target::Playbook(playbook) => {
+                let report = context.playbook(&playbook.id).map_err(|error| format!("{error:#}"))?;
+                // What it says, without what the commands printed: the fault's words must be its own.
+                Ok(report.bare_judgement())
+            }
+        }
     }
 
     fn judge(&self, claim: &Claim, context: &Context) -> Result<Judgement, String> {
@@ -186,21 +195,34 @@ impl Trials {
     }
 }
 
-/// Every claim with each of its faults, for claims whose check is there.
-pub fn pairs(engine: &Engine) -> Vec<(&Claim, &Fault)> {
-    let checklist = engine.checklist();
-    let checked = checklist.claims().iter().filter(|claim| claim.has_check());
-    let named = checked.flat_map(|claim| claim.faults.iter().map(move |name| (claim, name)));
-    named.filter_map(|(claim, name)| Some((claim, checklist.faults().get(name)?))).collect()
+/// Every claim whose check is there, then every playbook.
+pub fn targets(engine: &Engine) -> impl Iterator<Item = Target<'_>> {
+    let claims = engine.checklist().claims().iter().filter(|claim| claim.has_check()).map(Target::Claim);
+    claims.chain(engine.context().playbooks().iter().map(Target::Playbook))
 }
 
-/// Why a claim cannot be judged here at all; that a small model stands in for the released one is no obstacle.
-pub fn obstacle(engine: &Engine, claim: &Claim) -> Option<Undecided> {
+/// Every target with each of its faults.
+pub fn pairs(engine: &Engine) -> Vec<(Target<'_>, &Fault)> {
+    let faults = engine.checklist().faults();
+    let named =
+        targets(engine).flat_map(|target| target.faults().into_iter().map(move |name| (target, name)));
+    named.filter_map(|(target, name)| Some((target, faults.get(name)?))).collect()
+}
+
+/// Why a target cannot be judged here at all. That a small model stands in for the released one is no obstacle for a
+/// claim whose figures can be adapted; a playbook means what it says.
+pub fn obstacle<'t>(engine: &Engine, target: impl Into<Target<'t>>) -> Option<Undecided> {
     let context = engine.context();
+    let is_available = |need: Need| available(need, context.workspace(), context.model());
+    let claim = match target.into() {
+        Target::Claim(claim) => claim,
+        Target::Playbook(playbook) => return generate::obstacle(playbook, &is_available),
+    };
     let needs = claim.needs.iter().filter(|&&need| need != Need::ReleaseModel);
-    needs
-        .copied()
-        .find_map(|need| crate::availability::available(need, context.workspace(), context.model()).err())
+    needs.copied().find_map(|need| is_available(need).err()).or_else(|| {
+        let mut playbooks = generate::judged_by(claim, context.playbooks());
+        playbooks.find_map(|playbook| generate::obstacle(playbook, &is_available))
+    })
 }
 
 fn green(judgement: &Judgement) -> Result<(), String> {

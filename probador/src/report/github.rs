@@ -16,9 +16,10 @@ pub fn annotations(report: &Report) -> Vec<String> {
             message(&said(outcome))
         ))
     });
-    let goldens = report.goldens.iter().filter(|outcome| outcome.is_red()).map(|outcome| {
-        format!("::error title={}::{}", property(outcome.case.as_str()), message(&said(outcome)))
-    });
+    let goldens =
+        report.playbooks.iter().chain(&report.goldens).filter(|outcome| outcome.is_red()).map(|outcome| {
+            format!("::error title={}::{}", property(outcome.case.as_str()), message(&said(outcome)))
+        });
     claims.chain(goldens).collect()
 }
 

@@ -20,7 +20,9 @@ struct Page<'r> {
     sections: Vec<SectionView<'r>>,
     failures: Vec<FailureView<'r>>,
     waiting: Vec<WaitingView>,
-    goldens: Vec<GoldenView<'r>>,
+    playbooks: Vec<CaseView<'r>>,
+    n_playbooks_passed: usize,
+    goldens: Vec<CaseView<'r>>,
     n_goldens_passed: usize,
     n_claims: usize,
     n_passed: usize,
@@ -75,7 +77,7 @@ struct WaitingView {
     ids: Vec<String>,
 }
 
-struct GoldenView<'r> {
+struct CaseView<'r> {
     outcome: &'r Outcome,
     tone: &'static str,
     measured: String,
@@ -90,7 +92,8 @@ pub fn to_html(report: &Report) -> anyhow::Result<String> {
         RunVerdict::Unbelievable => ("Cannot be believed", "fail"),
     };
     let sections: Vec<_> = Section::ALL.into_iter().map(|section| section_view(report, section)).collect();
-    let goldens: Vec<_> = report.goldens.iter().map(golden_view).collect();
+    let goldens: Vec<_> = report.goldens.iter().map(case_view).collect();
+    let playbooks: Vec<_> = report.playbooks.iter().map(case_view).collect();
     let page = Page {
         report,
         word,
@@ -102,6 +105,8 @@ pub fn to_html(report: &Report) -> anyhow::Result<String> {
         all: bar(report.score.all),
         failures: report.failures().map(|outcome| failure_view(report, outcome)).collect(),
         waiting: report.waiting().into_iter().map(waiting_view).collect(),
+        n_playbooks_passed: playbooks.iter().filter(|playbook| playbook.tone == "pass").count(),
+        playbooks,
         n_goldens_passed: goldens.iter().filter(|golden| golden.tone == "pass").count(),
         n_claims: report.claims.iter().filter(|row| row.scored).count(),
         n_passed: report
@@ -229,8 +234,8 @@ fn waiting_view(waiting: Waiting) -> WaitingView {
     }
 }
 
-fn golden_view(outcome: &Outcome) -> GoldenView<'_> {
-    GoldenView {
+fn case_view(outcome: &Outcome) -> CaseView<'_> {
+    CaseView {
         outcome,
         tone: match outcome.verdict {
             Verdict::Pass => "pass",

@@ -17,10 +17,12 @@ pub fn to_junit(report: &Report) -> anyhow::Result<String> {
         suite.add_test_cases(report.section(section).map(of_claim));
         junit.add_test_suite(suite);
     }
-    let mut suite = TestSuite::new("golden traces");
-    suite.add_test_cases(report.goldens.iter().map(|outcome| of_outcome(outcome.case.as_str(), outcome)));
-    if !report.goldens.is_empty() {
-        junit.add_test_suite(suite);
+    for (name, outcomes) in [("playbooks", &report.playbooks), ("golden traces", &report.goldens)] {
+        let mut suite = TestSuite::new(name);
+        suite.add_test_cases(outcomes.iter().map(|outcome| of_outcome(outcome.case.as_str(), outcome)));
+        if !outcomes.is_empty() {
+            junit.add_test_suite(suite);
+        }
     }
     let mut suite = TestSuite::new("accounting");
     for problem in &report.problems {

@@ -34,6 +34,9 @@ pub struct Report {
     pub selection: Option<String>,
     /// Every claim, in order.
     pub claims: Vec<ClaimRow>,
+    /// Every playbook that was selected.
+    #[serde(default)]
+    pub playbooks: Vec<Outcome>,
     /// Every golden tensor that was compared.
     pub goldens: Vec<Outcome>,
     /// What is wrong with the run itself.
@@ -147,7 +150,7 @@ impl Report {
             .iter()
             .filter_map(|outcome| match outcome.subject {
                 Subject::Claim(id) => Some((id, outcome)),
-                Subject::Golden { .. } | Subject::Canary => None,
+                Subject::Playbook(_) | Subject::Golden { .. } | Subject::Canary => None,
             })
             .collect();
         let rows: Vec<ClaimRow> = checklist
@@ -186,7 +189,7 @@ impl Report {
     /// Every outcome that turned the run red.
     pub fn failures(&self) -> impl Iterator<Item = &Outcome> {
         let claims = self.claims.iter().filter_map(|row| row.outcome.as_ref());
-        claims.chain(&self.goldens).filter(|outcome| outcome.is_red())
+        claims.chain(&self.playbooks).chain(&self.goldens).filter(|outcome| outcome.is_red())
     }
 
     /// The claims of one section.

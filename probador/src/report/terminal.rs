@@ -66,6 +66,10 @@ pub fn summary(report: &Report, printer: &Printer) -> String {
         lines.push(row(&format!("{section} {}", section.title()), score, printer));
     }
     lines.push(row("all", report.score.all, printer));
+    if !report.playbooks.is_empty() {
+        let passed = report.playbooks.iter().filter(|outcome| outcome.verdict == Verdict::Pass).count();
+        lines.push(format!("playbooks: {passed} of {} pass", report.playbooks.len()));
+    }
     if !report.goldens.is_empty() {
         let passed = report.goldens.iter().filter(|outcome| outcome.verdict == Verdict::Pass).count();
         lines.push(format!("golden tensors: {passed} of {} within tolerance", report.goldens.len()));

@@ -219,6 +219,21 @@ impl<'n> Fields<'n> {
         self.node(name).map_or(Some(absent), |node| T::from_node(node, problems))
     }
 
+    /// What `name` says, if it is there.
+    pub fn maybe<T: FromNode>(&mut self, name: &'static str, problems: &mut Problems) -> Option<Option<T>> {
+        self.node(name).map_or(Some(None), |node| T::from_node(node, problems).map(Some))
+    }
+
+    /// Whether `name` is said: to say `false` is to say nothing, and a problem.
+    pub fn flag(&mut self, name: &'static str, problems: &mut Problems) -> Option<bool> {
+        let Some(node) = self.node(name) else { return Some(false) };
+        let is_set = bool::from_node(node, problems)?;
+        if !is_set {
+            problems.add(node.at, format!("`{name}: false` asks for nothing; leave it out"));
+        }
+        is_set.then_some(true)
+    }
+
     /// Reports every key that nobody asked for.
     pub fn finish(self, problems: &mut Problems) {
         for (key, _) in self.entries {

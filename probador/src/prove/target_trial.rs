@@ -1,37 +1,38 @@
-//! One claim tried under everything it names.
+//! One claim or playbook tried under everything it names.
 
 use serde::Serialize;
 
+use super::target::{Target, TargetName};
 use super::trial::{Doubt, Trials, obstacle};
-use crate::checklist::{Claim, ClaimId, Fault};
+use crate::checklist::Fault;
 use crate::engine::Engine;
 
-/// What trying a claim came to.
+/// What trying a claim or a playbook came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ClaimTrial {
-    /// The claim.
-    pub claim: ClaimId,
+pub struct TargetTrial {
+    /// What was tried.
+    pub target: TargetName,
     /// Its title.
     pub title: String,
     /// Where it stands.
     #[serde(flatten)]
     pub standing: Standing,
-    /// Faults the claim names.
+    /// Faults it names.
     pub n_named: usize,
     /// The faults it was tried under, now or before with nothing changed since.
     pub faults: Vec<FaultTrial>,
 }
 
-/// A claim under one of its faults.
+/// A target under one of its faults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FaultTrial {
     /// The fault.
     pub fault: String,
-    /// Why the claim is not shown to catch it; `None` when it is.
+    /// Why it is not shown to be caught; `None` when it is.
     pub doubt: Option<Doubt>,
 }
 
-/// Whether a claim is proven.
+/// Whether a target is proven.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "standing", rename_all = "kebab-case")]
 pub enum Standing {
@@ -55,19 +56,19 @@ pub enum Standing {
     },
 }
 
-impl ClaimTrial {
-    /// `claim` before it is tried, caught under `known` faults before.
-    pub fn new(engine: &Engine, claim: &Claim, known: &[String]) -> Self {
+impl TargetTrial {
+    /// `target` before it is tried, caught under `known` faults before.
+    pub fn new(engine: &Engine, target: Target<'_>, known: &[String]) -> Self {
         let faults = known.iter().map(|name| FaultTrial { fault: name.clone(), doubt: None }).collect();
         let mut trial = Self {
-            claim: claim.id,
-            title: claim.title.clone(),
+            target: target.name(),
+            title: target.title().to_owned(),
             standing: Standing::Unfinished,
-            n_named: claim.faults.len(),
+            n_named: target.faults().len(),
             faults,
         };
         trial.settle();
-        match (&trial.standing, obstacle(engine, claim)) {
+        match (&trial.standing, obstacle(engine, target)) {
             (Standing::Proven, _) => trial.standing = Standing::Known,
             (_, Some(undecided)) => trial.standing = Standing::Waiting { why: undecided.to_string() },
             (_, None) => {}
@@ -76,16 +77,16 @@ impl ClaimTrial {
     }
 
     /// Tries it clean, under nothing, and under each of `faults`, planted in this process.
-    pub fn run(&mut self, trials: &Trials, claim: &Claim, faults: &[&Fault]) {
+    pub fn run(&mut self, trials: &Trials, target: Target<'_>, faults: &[&Fault]) {
         if let Standing::Waiting { .. } = self.standing {
             return;
         }
-        if let Err(doubt) = trials.clean(claim).and_then(|()| trials.calm(claim)) {
+        if let Err(doubt) = trials.clean(target).and_then(|()| trials.calm(target)) {
             self.standing = Standing::Doubtful { why: doubt.to_string() };
             return;
         }
         for fault in faults {
-            self.add(&fault.name, trials.catches(claim, fault));
+            self.add(&fault.name, trials.catches(target, fault));
         }
         self.settle();
     }

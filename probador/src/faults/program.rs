@@ -1,0 +1,348 @@
+//! Faults in `apr` as others start it: a stand-in of the same name in front of it, which runs the real one and misbehaves
+//! in one way.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::process::{Printed, become_program, leave_behind, run_within, standard_input};
+
+/// The stand-in that does nothing of its own.
+pub const NOTHING: &str = "nothing";
+
+/// How long `apr-slow` waits before it starts: longer than a step with a limit of seconds allows.
+const DELAY: Duration = Duration::from_secs(6);
+/// Bytes that `apr-memory-hog` holds.
+const BALLAST: usize = 1 << 30;
+/// Bytes that are read of standard input where it is altered.
+const INPUT_LIMIT: u64 = 64 << 20;
+/// Flags of `apr` that take no value.
+const SWITCHES: [&str; 15] = [
+    "--chat",
+    "--decode",
+    "--force",
+    "--help",
+    "--inspect",
+    "--json",
+    "--no-stream",
+    "--parse-special",
+    "--quality",
+    "--require-signature",
+    "--root-hash-stored",
+    "--stats",
+    "--tie-embeddings",
+    "--version",
+    "--verbose",
+];
+
+/// One start of the stand-in.
+#[derive(Debug)]
+pub struct Call {
+    /// A folder that the starts of one stage share.
+    pub memory: PathBuf,
+    /// The real `apr`.
+    pub apr: PathBuf,
+    /// What it was started with.
+    pub arguments: Vec<OsString>,
+}
+
+/// A way to misbehave.
+#[derive(Clone, Copy)]
+enum Misbehaviour {
+    /// Starts the real one with other arguments.
+    Arguments(fn(&Call) -> anyhow::Result<Vec<OsString>>),
+    /// Starts it with an argument of this name left out.
+    Ignores(&'static str),
+    /// Lets it read something else.
+    Input(fn(Vec<u8>) -> Vec<u8>),
+    /// Does something first, and what it returns lives as long as the real one runs.
+    Before(fn(&Call) -> anyhow::Result<Vec<u8>>),
+    /// Alters what it printed, or what it left.
+    After(fn(&Call, Printed) -> anyhow::Result<Printed>),
+}
+
+use Misbehaviour::{After, Arguments, Before, Ignores, Input};
+
+/// Every way to misbehave, by the name of its fault.
+const ALL: [(&str, Misbehaviour); 31] = [
+    ("apr-exits-zero", After(|_, printed| Ok(Printed { code: 0, ..printed }))),
+    ("apr-exits-one", After(|_, printed| Ok(Printed { code: 1, ..printed }))),
+    ("apr-panics", After(|_, _| Ok(panicked()))),
+    ("apr-crashes", Before(|_| std::process::abort())),
+    ("apr-errors-swallowed", After(|_, printed| Ok(Printed { stderr: Vec::new(), ..printed }))),
+    ("apr-errors-vague", After(|_, printed| Ok(vague(printed)))),
+    ("apr-errors-on-stdout", After(|_, printed| Ok(on_stdout(printed)))),
+    ("apr-banner", After(|_, printed| Ok(with_banner(printed)))),
+    ("apr-reply-empty", After(|_, printed| Ok(Printed { stdout: Vec::new(), ..printed }))),
+    (
+        "apr-reply-canned",
+        After(|_, printed| Ok(Printed { stdout: b"The answer is 4.\n".to_vec(), ..printed })),
+    ),
+    ("apr-reply-replayed", After(replayed)),
+    ("apr-reply-repeated", After(|_, printed| Ok(Printed { stdout: printed.stdout.repeat(3), ..printed }))),
+    ("apr-reply-cut", After(|_, printed| Ok(cut(printed)))),
+    ("apr-reply-never-the-same", After(marked)),
+    ("apr-reply-not-utf8", After(|_, printed| Ok(not_utf8(printed)))),
+    ("apr-first-token-late", After(|_, printed| Ok(late_first_token(printed)))),
+    ("apr-slow", Before(|_| Ok(waited(DELAY)))),
+    ("apr-sluggish", Before(|_| Ok(waited(Duration::from_millis(1500))))),
+    ("apr-memory-hog", Before(|_| Ok(vec![1; BALLAST]))),
+    ("apr-leaves-process", Before(|_| leave_behind("sleep", &["30"]).map(|()| Vec::new()))),
+    (
+        "apr-leaves-file",
+        Before(|_| std::fs::write("apr-left-this.tmp", "left\n").map(|()| Vec::new()).map_err(Into::into)),
+    ),
+    ("apr-overwrites", After(overwritten)),
+    ("apr-removes-output", After(removed)),
+    ("apr-damages-model", After(damaged)),
+    ("apr-ignores-stdin", Input(|_| b"Hello\n".to_vec())),
+    ("apr-reads-ascii-only", Input(|input| input.into_iter().filter(u8::is_ascii).collect())),
+    ("apr-ignores-seed", Arguments(another_seed)),
+    ("apr-ignores-max-tokens", Ignores("--max-tokens")),
+    ("apr-ignores-temperature", Ignores("--temperature")),
+    ("apr-ignores-system", Ignores("--system")),
+    ("apr-ignores-json", Ignores("--json")),
+];
+
+/// Whether a fault of this name is planted in front of `apr`.
+pub(super) fn is_known(name: &str) -> bool {
+    find(name).is_some()
+}
+
+fn find(name: &str) -> Option<Misbehaviour> {
+    ALL.into_iter().find(|(known, _)| *known == name).map(|(_, misbehaviour)| misbehaviour)
+}
+
+/// Stands in for `apr` with the fault `name`. Where nothing is altered afterwards, this process becomes the real one;
+/// else what comes back is to be printed.
+pub fn misbehave(name: &str, call: &Call) -> anyhow::Result<Printed> {
+    let instead = |arguments: &[OsString]| Err(become_program(&call.apr, arguments));
+    if name == NOTHING {
+        return instead(&call.arguments);
+    }
+    let misbehaviour = find(name).with_context(|| format!("there is no way to misbehave called `{name}`"))?;
+    match misbehaviour {
+        Arguments(change) => instead(&change(call)?),
+        Ignores(flag) => instead(&without(&call.arguments, flag)),
+        Input(change) => run_within(&call.apr, &call.arguments, Some(change(standard_input(INPUT_LIMIT)?))),
+        Before(act) => {
+            let ballast = act(call)?;
+            let printed = run_within(&call.apr, &call.arguments, None);
+            // Read, so that it is held until now.
+            if ballast.last() == Some(&u8::MAX) { anyhow::bail!("the ballast is broken") } else { printed }
+        }
+        After(alter) => alter(call, run_within(&call.apr, &call.arguments, None)?),
+    }
+}
+
+/// Arguments without `flag` and its value.
+fn without(arguments: &[OsString], flag: &str) -> Vec<OsString> {
+    let with_value = format!("{flag}=");
+    let mut kept = Vec::new();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if argument == OsStr::new(flag) {
+            if !SWITCHES.contains(&flag) {
+                arguments.next();
+            }
+        } else if !argument.to_string_lossy().starts_with(&with_value) {
+            kept.push(argument.clone());
+        }
+    }
+    kept
+}
+
+/// The value of `flag`.
+fn value_of(arguments: &[OsString], flag: &str) -> Option<OsString> {
+    let with_value = format!("{flag}=");
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if argument == OsStr::new(flag) {
+            return arguments.next().cloned();
+        }
+        if let Some(value) = argument.to_string_lossy().strip_prefix(&with_value) {
+            return Some(value.into());
+        }
+    }
+    None
+}
+
+/// How often the stand-in was started before on this stage.
+fn count(call: &Call) -> anyhow::Result<usize> {
+    for n in 0..100_000 {
+        let mark = call.memory.join(format!("call-{n}"));
+        match std::fs::OpenOptions::new().write(true).create_new(true).open(mark) {
+            Ok(_) => return Ok(n),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    anyhow::bail!("started too often")
+}
+
+/// Another seed at every start, where one is given.
+fn another_seed(call: &Call) -> anyhow::Result<Vec<OsString>> {
+    let mut arguments = without(&call.arguments, "--seed");
+    if value_of(&call.arguments, "--seed").is_some() {
+        arguments.extend(["--seed".into(), (1_000_003 * (count(call)? + 1)).to_string().into()]);
+    }
+    Ok(arguments)
+}
+
+/// What the first start of the same verb printed.
+fn replayed(call: &Call, printed: Printed) -> anyhow::Result<Printed> {
+    use std::io::Write as _;
+    let verb =
+        call.arguments.first().map_or_else(String::new, |verb| verb.to_string_lossy().replace('/', "_"));
+    let kept = call.memory.join(format!("first-{verb}"));
+    match std::fs::OpenOptions::new().write(true).create_new(true).open(&kept) {
+        Ok(mut file) => {
+            file.write_all(&printed.stdout)?;
+            Ok(printed)
+        }
+        Err(_) => Ok(Printed { stdout: std::fs::read(&kept)?, ..printed }),
+    }
+}
+
+/// The output with a word that is another at every start.
+fn marked(call: &Call, mut printed: Printed) -> anyhow::Result<Printed> {
+    printed.stdout.extend(format!("({})\n", count(call)?).into_bytes());
+    Ok(printed)
+}
+
+fn panicked() -> Printed {
+    let stderr = b"thread 'main' panicked at src/main.rs:1:1:\nindex out of bounds\n".to_vec();
+    Printed { stdout: Vec::new(), stderr, code: 101 }
+}
+
+fn vague(printed: Printed) -> Printed {
+    let stderr =
+        if printed.stderr.is_empty() { Vec::new() } else { b"error: something went wrong\n".to_vec() };
+    Printed { stderr, ..printed }
+}
+
+fn on_stdout(mut printed: Printed) -> Printed {
+    printed.stdout.append(&mut printed.stderr);
+    printed
+}
+
+fn with_banner(mut printed: Printed) -> Printed {
+    printed.stdout.splice(0..0, *b"apr, the model runner\n");
+    printed
+}
+
+fn cut(mut printed: Printed) -> Printed {
+    printed.stdout.truncate(printed.stdout.len() / 2);
+    printed
+}
+
+fn not_utf8(mut printed: Printed) -> Printed {
+    printed.stdout.splice(0..0, [0xff, 0xfe]);
+    printed
+}
+
+/// The figure that `--inspect` prints, raised above any limit.
+fn late_first_token(printed: Printed) -> Printed {
+    const MARK: &str = "first token after ";
+    let text = String::from_utf8_lossy(&printed.stdout).into_owned();
+    let Some((before, rest)) = text.split_once(MARK) else { return printed };
+    let after = rest.split_once(" s").map_or(rest, |(_, after)| after);
+    Printed { stdout: format!("{before}{MARK}9.500 s{after}").into_bytes(), ..printed }
+}
+
+fn waited(time: Duration) -> Vec<u8> {
+    std::thread::sleep(time);
+    Vec::new()
+}
+
+/// The file that the call was to write.
+fn output_of(call: &Call) -> Option<PathBuf> {
+    ["-o", "--output", "--export", "--out"]
+        .iter()
+        .find_map(|flag| value_of(&call.arguments, flag))
+        .map(PathBuf::from)
+}
+
+/// Writes over the file that was to be written, whether or not it was there before.
+fn overwritten(call: &Call, printed: Printed) -> anyhow::Result<Printed> {
+    if let Some(path) = output_of(call).filter(|path| path.is_file()) {
+        std::fs::write(path, "overwritten\n")?;
+    }
+    Ok(printed)
+}
+
+/// Takes away the file that was written.
+fn removed(call: &Call, printed: Printed) -> anyhow::Result<Printed> {
+    if let Some(path) = output_of(call).filter(|path| path.is_file()) {
+        std::fs::remove_file(path)?;
+    }
+    Ok(printed)
+}
+
+/// Appends a byte to every file of the working folder that the call names: what is only read must stay as it is.
+fn damaged(call: &Call, printed: Printed) -> anyhow::Result<Printed> {
+    use std::io::Write as _;
+    let here = std::env::current_dir()?;
+    for argument in &call.arguments {
+        let path = here.join(argument);
+        if path.starts_with(&here) && path.is_file() {
+            std::fs::OpenOptions::new().append(true).open(path)?.write_all(b"\n")?;
+        }
+    }
+    Ok(printed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(words: &str) -> (tempfile::TempDir, Call) {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = words.split(' ').map(OsString::from).collect();
+        let call = Call { memory: folder.path().to_owned(), apr: "/bin/echo".into(), arguments };
+        (folder, call)
+    }
+
+    #[test]
+    fn a_flag_is_left_out_with_its_value() {
+        let check = |words: &str, flag: &str, expected: &str| {
+            let kept = without(&call(words).1.arguments, flag);
+            let kept: Vec<_> = kept.iter().map(|word| word.to_str().unwrap()).collect();
+            assert_eq!(kept.join(" "), expected);
+        };
+        check("chat m --max-tokens 5 --seed 1", "--max-tokens", "chat m --seed 1");
+        check("chat m --max-tokens=5 --seed 1", "--max-tokens", "chat m --seed 1");
+        check("inspect --json m", "--json", "inspect m");
+    }
+
+    #[test]
+    fn output_can_be_replayed_and_marked() {
+        let (_folder, call) = call("chat one");
+        let printed = |text: &str| Printed { stdout: text.into(), stderr: Vec::new(), code: 0 };
+        assert_eq!(replayed(&call, printed("one")).unwrap().stdout, b"one");
+        assert_eq!(replayed(&call, printed("two")).unwrap().stdout, b"one");
+        let marks = [0, 1].map(|_| marked(&call, printed("")).unwrap().stdout);
+        assert_ne!(marks[0], marks[1]);
+        assert_ne!(another_seed(&call).unwrap(), Vec::<OsString>::new());
+    }
+
+    #[test]
+    fn what_the_real_program_prints_is_altered() {
+        let (_folder, call) = call("chat");
+        let check = |name: &str| misbehave(name, &call).unwrap();
+        assert_eq!(
+            check("apr-exits-one"),
+            Printed { stdout: b"chat\n".to_vec(), stderr: Vec::new(), code: 1 }
+        );
+        assert_eq!(check("apr-reply-empty").stdout, b"");
+        assert!(check("apr-banner").stdout.ends_with(b"chat\n"));
+        assert!(misbehave("unheard-of", &call).is_err());
+        let late = late_first_token(Printed {
+            stdout: b"x first token after 0.010 s; y".to_vec(),
+            ..check("apr-reply-empty")
+        });
+        assert_eq!(late.stdout, b"x first token after 9.500 s; y");
+    }
+}

@@ -1,0 +1,170 @@
+//! Texts to playbooks, or to every problem in them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::category::{Category, PlaybookId, is_name};
+use super::scenario::Playbook;
+use crate::checklist::{Fault, FaultKind, SourceText};
+use crate::yaml::{Position, Problem, Problems, parse};
+
+/// A longer file is no scenario.
+const LONGEST_FILE: usize = 256 << 10;
+/// What the specification allows the first token of a performance playbook.
+const FIRST_TOKEN: Duration = Duration::from_secs(2);
+
+/// What a file is called: its category when it lies in one's folder, and its name.
+pub fn id_of(file: &str) -> Result<PlaybookId, String> {
+    let mut parts = file.rsplit('/');
+    let name = parts.next().unwrap_or_default();
+    let stem = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml")).unwrap_or(name);
+    let folder = parts.next().unwrap_or_default();
+    let lies_in_playbooks = parts.next() == Some("playbooks");
+    let category = folder.parse::<Category>().ok().filter(|_| lies_in_playbooks);
+    if category.is_some() && !is_name(stem) {
+        return Err(format!("`{stem}` cannot be the name of a playbook: lower-case words joined by `-`"));
+    }
+    Ok(PlaybookId::new(category, stem))
+}
+
+/// Reads one playbook; on failure every problem is returned, in order.
+pub fn read(source: &SourceText) -> Result<Playbook, Vec<Problem>> {
+    let mut problems = Problems::new(&source.file);
+    let start = Position { line: 1, column: 1 };
+    if source.text.len() > LONGEST_FILE {
+        problems.add(start, format!("{} bytes, a playbook has at most {LONGEST_FILE}", source.text.len()));
+        return Err(problems.into_vec());
+    }
+    let id = id_of(&source.file).unwrap_or_else(|why| {
+        problems.add(start, why);
+        PlaybookId::new(None, "unnamed")
+    });
+    let playbook = match parse(&source.file, &source.text) {
+        Err(problem) => {
+            problems.add(problem.at, problem.what);
+            None
+        }
+        Ok(node) => Playbook::read(&node, id, &source.file, &mut problems),
+    };
+    if let Some(playbook) =
+        playbook.as_ref().filter(|playbook| playbook.category() == Some(Category::Performance))
+    {
+        judge_first_tokens(playbook, &mut problems);
+    }
+    let mut problems = problems.into_vec();
+    problems.sort();
+    problems.dedup();
+    match playbook {
+        Some(playbook) if problems.is_empty() => Ok(playbook),
+        _ => Err(problems),
+    }
+}
+
+/// Reads a set of playbooks, in order of name.
+pub fn read_all(sources: &[SourceText]) -> Result<Vec<Playbook>, Vec<Problem>> {
+    let mut playbooks: BTreeMap<PlaybookId, Playbook> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for source in sources {
+        match read(source) {
+            Err(found) => problems.extend(found),
+            Ok(playbook) => {
+                let id = playbook.id.clone();
+                if let Some(earlier) = playbooks.insert(id.clone(), playbook) {
+                    problems.push(Problem {
+                        file: source.file.clone(),
+                        at: Position { line: 1, column: 1 },
+                        what: format!("`{id}` is told in `{}` too", earlier.file),
+                    });
+                }
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(playbooks.into_values().collect())
+    } else {
+        problems.sort();
+        Err(problems)
+    }
+}
+
+/// Holds playbooks and faults to each other: every fault that a playbook names is there, and every playbook that a
+/// fault names is there and names it back, in the same words.
+pub fn judge_faults(
+    playbooks: &[Playbook],
+    faults: &BTreeMap<String, Fault>,
+    faults_file: &str,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for playbook in playbooks {
+        for fault in &playbook.faults {
+            let what = match faults.get(&fault.name).map(|known| known.kind) {
+                None => format!("fault `{}` is not in {faults_file}", fault.name),
+                Some(FaultKind::Source | FaultKind::Fixture) => {
+                    format!(
+                        "fault `{}` is for claims: playbooks catch faults of the model file and of `apr`",
+                        fault.name
+                    )
+                }
+                Some(FaultKind::Data | FaultKind::Wrap) => continue,
+            };
+            problems.push(Problem { file: playbook.file.clone(), at: fault.at, what });
+        }
+    }
+    for fault in faults.values() {
+        let is_listed =
+            playbooks.iter().any(|playbook| playbook.faults.iter().any(|caught| caught.name == fault.name));
+        if fault.caught_by.is_empty() && !is_listed {
+            problems.push(Problem {
+                file: faults_file.to_owned(),
+                at: Position { line: fault.line, column: 1 },
+                what: format!(
+                    "fault `{}` is to be caught by no claim and listed by no playbook: it shows nothing",
+                    fault.name
+                ),
+            });
+        }
+        for (name, words) in &fault.caught_by {
+            let Ok(id) = name.parse::<PlaybookId>() else { continue };
+            let playbook = playbooks.iter().find(|playbook| playbook.id == id);
+            let listed =
+                playbook.map(|playbook| playbook.faults.iter().find(|caught| caught.name == fault.name));
+            let what = match listed {
+                None => format!(
+                    "fault `{}` is to be caught by the playbook `{id}`, which there is not",
+                    fault.name
+                ),
+                Some(None) => {
+                    format!("fault `{}` is to be caught by `{id}`, which does not list it", fault.name)
+                }
+                Some(Some(caught)) if caught.says != *words => {
+                    format!(
+                        "fault `{}` and the playbook `{id}` disagree on what it says: {words:?} and {:?}",
+                        fault.name, caught.says
+                    )
+                }
+                Some(Some(_)) => continue,
+            };
+            problems.push(Problem {
+                file: faults_file.to_owned(),
+                at: Position { line: fault.line, column: 1 },
+                what,
+            });
+        }
+    }
+    problems.sort();
+    problems
+}
+
+/// No performance playbook may accept a first token later than the specification does.
+fn judge_first_tokens(playbook: &Playbook, problems: &mut Problems) {
+    for step in &playbook.steps {
+        for (name, _, limit) in step.first_token.iter().flat_map(super::expect::Limits::set) {
+            if limit.0 > FIRST_TOKEN {
+                problems.add(
+                    step.at,
+                    format!("first_token {name}: {limit} is more than the 2 s that the first token may take"),
+                );
+            }
+        }
+    }
+}
