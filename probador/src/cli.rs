@@ -54,7 +54,7 @@ pub enum Command {
     /// Hold a model to its golden traces
     #[command(subcommand)]
     Golden(GoldenCommand),
-    /// Compare what `apr trace` exported
+    /// Compare what `apr trace` exported, or find where an error begins
     #[command(subcommand)]
     Trace(TraceCommand),
     /// Export, compare and describe a model's tensors

@@ -267,7 +267,7 @@ fn plan(args: &VerifyArgs, global: &Global) -> anyhow::Result<Plan> {
 }
 
 /// The goldens in `folder`, or those in a folder of it that were recorded from `file`'s weights.
-fn goldens_in(folder: &Path, file: &AprFile) -> anyhow::Result<GoldenSet> {
+pub(super) fn goldens_in(folder: &Path, file: &AprFile) -> anyhow::Result<GoldenSet> {
     if folder.join(MANIFEST).is_file() {
         return open(folder);
     }
@@ -278,7 +278,7 @@ fn goldens_in(folder: &Path, file: &AprFile) -> anyhow::Result<GoldenSet> {
 }
 
 /// The goldens of the model called `name`, or else of whatever model has `file`'s weights.
-fn goldens_of(workspace: &Workspace, name: &str, file: &AprFile) -> anyhow::Result<GoldenSet> {
+pub(super) fn goldens_of(workspace: &Workspace, name: &str, file: &AprFile) -> anyhow::Result<GoldenSet> {
     let golden = workspace.path("golden");
     if golden.join(name).join(MANIFEST).is_file() {
         return open(&golden.join(name));

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod bisect;
 mod checklist;
 mod ci;
 mod full;
@@ -35,7 +36,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
             schema::run(&args, &global, printer)
         }
         Command::Golden(command) => golden::run(&command, &global, printer),
-        Command::Trace(command) => trace::run(&command, printer),
+        Command::Trace(command) => trace::run(&command, &global, printer),
         Command::Tensor(command) => tensor::run(&command, printer),
         Command::Lint(args) => lint::run(&args, &global, printer),
         Command::Report(args) => report::run(&args, &global, printer),

@@ -111,14 +111,18 @@ impl VerifiedTensor {
 
     /// Where the worst element stands, in words: position and column, or head, query and key.
     pub fn worst_place(&self) -> Option<String> {
-        let index = &self.difference()?.worst.index;
-        let &[first, second] = index.as_slice() else { return None };
-        if matches!(self.key, TensorKey::Layer(_, Site::Scores)) {
-            let (query, key) = pair_at(&self.positions, second)?;
-            return Some(format!("head {first}, query {query}, key {key}"));
-        }
-        Some(format!("position {}, column {second}", self.positions.get(first)?))
+        place_of(self.key, &self.positions, &self.difference()?.worst.index)
     }
+}
+
+/// Where in the tensor `key`, stored at `positions`, an index points, in words.
+pub(super) fn place_of(key: TensorKey, positions: &[usize], index: &[usize]) -> Option<String> {
+    let &[first, second] = index else { return None };
+    if matches!(key, TensorKey::Layer(_, Site::Scores)) {
+        let (query, key) = pair_at(positions, second)?;
+        return Some(format!("head {first}, query {query}, key {key}"));
+    }
+    Some(format!("position {}, column {second}", positions.get(first)?))
 }
 
 impl fmt::Display for VerifiedTensor {
