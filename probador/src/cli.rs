@@ -51,7 +51,7 @@ pub enum Command {
     Checklist(ChecklistCommand),
     /// Write the JSON schemas of the checklist's files
     Schema(SchemaArgs),
-    /// Hold a model to its golden traces
+    /// Hold a model to its golden traces; record them, review and update them
     #[command(subcommand)]
     Golden(GoldenCommand),
     /// Compare what `apr trace` exported, or find where an error begins

@@ -6,6 +6,8 @@ mod ci;
 mod full;
 mod gate;
 mod golden;
+mod golden_generate;
+mod golden_review;
 mod impostors;
 mod lint;
 mod list;
