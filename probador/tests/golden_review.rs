@@ -13,7 +13,7 @@ use apr_qwen2::{LoadOptions, Qwen2};
 use apr_tokenizer::TokenId;
 use assert_cmd::Command;
 use probador::golden::npy::{parse_f32, read_bytes, write_f32};
-use probador::golden::{GoldenSet, accepted};
+use probador::golden::{GoldenSet, accepted, propose};
 use probador::process::{Program, Terminal};
 use serde_json::Value;
 
@@ -295,4 +295,47 @@ fn recording_needs_its_environment_and_leave_to_replace() {
     checkout.run(&["golden", "generate", "--new", "--force"], 1);
     checkout.run(&["golden", "generate", "--tie"], 1);
     checkout.run(&["golden", "generate", "no_such_model", "--new"], 3);
+}
+
+#[test]
+fn what_differs_is_left_beside_its_golden_and_what_does_not_is_not() {
+    let (checkout, recorded) = (Checkout::new(), Checkout::new());
+    let left = || {
+        let set = GoldenSet::open_folder(&checkout.path("")).unwrap();
+        propose(&set, &recorded.path("")).map(|files| files.len())
+    };
+    assert_eq!(left().unwrap(), 0);
+    assert!(!checkout.path("manifest.yaml.new").exists());
+
+    // Another value, and a golden that is damaged: both, and the manifest.
+    checkout.outdate();
+    fs::remove_file(checkout.pending()).unwrap();
+    fs::remove_file(checkout.path("manifest.yaml.new")).unwrap();
+    fs::write(checkout.path("unicode/logits.npy"), "no array").unwrap();
+    assert_eq!(left().unwrap(), 3);
+    assert!(checkout.pending().exists() && checkout.path("unicode/logits.npy.new").exists());
+    checkout.run(&["golden", "update", "--accept", "*", "--reason", "a newer torch, and a broken disk"], 0);
+    assert_eq!(checkout.manifest(), recorded.manifest());
+    checkout.run(&["golden", "verify", "tiny"], 0);
+
+    let other =
+        recorded.manifest().replacen("script: scripts/generate_golden_traces.py", "script: target/apr", 1);
+    fs::write(recorded.path("manifest.yaml"), other.as_str()).unwrap();
+    assert!(left().unwrap_err().to_string().contains("not PyTorch"));
+    let other = checkout.manifest().replacen("    ids: [3169, 263,", "    ids: [3169, 264,", 1);
+    fs::write(recorded.path("manifest.yaml"), other).unwrap();
+    assert!(left().unwrap_err().to_string().contains("the prompts or their ids changed"));
+}
+
+#[test]
+fn keeping_a_golden_leaves_its_manifest_as_it_was() {
+    let checkout = Checkout::new();
+    checkout.outdate();
+    let before = checkout.manifest();
+    let set = GoldenSet::open_folder(&checkout.path("")).unwrap();
+    let looked_at = probador::golden::pending(&set).unwrap();
+    probador::golden::keep(&set, &looked_at[0]).unwrap();
+    assert_eq!(checkout.manifest(), before);
+    assert!(!checkout.pending().exists() && !checkout.path("manifest.yaml.new").exists());
+    assert!(!checkout.path("accepted.yaml").exists());
 }

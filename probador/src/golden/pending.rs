@@ -138,8 +138,8 @@ pub fn leave_pending(
     Ok(written)
 }
 
-/// Leaves beside the goldens of `set` what the reference recorded anew in `folder`: each tensor whose bytes are others, and
-/// the manifest. Refused when more than values changed, for then a tensor cannot be judged by itself. Returns the files
+/// Leaves beside the goldens of `set` what the reference recorded anew in `folder`: each tensor whose bytes are others or
+/// damaged, and the manifest. Refused when more than values changed, for then a tensor cannot be judged by itself. Returns the files
 /// written; none when every tensor is what it was.
 pub fn propose(set: &GoldenSet, folder: &Path) -> Result<Vec<PathBuf>, GoldenError> {
     let recorded = GoldenSet::open_folder(folder)?;
@@ -153,7 +153,8 @@ pub fn propose(set: &GoldenSet, folder: &Path) -> Result<Vec<PathBuf>, GoldenErr
     let mut written = Vec::new();
     for (_, tensor, new) in rows(set.manifest(), recorded.manifest()) {
         let path = pending_path(&set.path(tensor));
-        if new.blake3 == tensor.blake3 {
+        // A golden that is there and damaged is none.
+        if new.blake3 == tensor.blake3 && set.read(tensor).is_ok() {
             continue;
         }
         recorded.read(new)?;
