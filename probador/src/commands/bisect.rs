@@ -116,19 +116,18 @@ pub(super) fn run(args: &BisectArgs, global: &Global, printer: &mut Printer) -> 
         Some(known) => format!("cannot open the model `{}`; get it with `{}`", known.name, known.get),
         None => "cannot open the model".to_owned(),
     })?;
-    let (found, judged_by) = match &args.text {
-        Some(text) => by_reference(args, text, &file, &workspace)?,
-        None => {
-            let set = match &args.goldens {
-                Some(folder) => goldens_in(folder, &file)?,
-                None => goldens_of(&workspace, &choice.name, &file)?,
-            };
-            if let Err(refused) = set.check_producer() {
-                printer.error(&format!("{} {refused}", printer.paint_talk(Tone::Bad, "error:")));
-                return Ok(ExitStatus::Invalid);
-            }
-            by_goldens(args, &set, &file, &workspace, printer)?
+    let (found, judged_by) = if let Some(text) = &args.text {
+        by_reference(args, text, &file, &workspace)?
+    } else {
+        let set = match &args.goldens {
+            Some(folder) => goldens_in(folder, &file)?,
+            None => goldens_of(&workspace, &choice.name, &file)?,
+        };
+        if let Err(refused) = set.check_producer() {
+            printer.error(&format!("{} {refused}", printer.paint_talk(Tone::Bad, "error:")));
+            return Ok(ExitStatus::Invalid);
         }
+        by_goldens(args, &set, &file, &workspace, printer)?
     };
     if args.json {
         let report = Report {
@@ -165,17 +164,14 @@ fn by_reference(
     }
     let own = Reference::of_file(file)?;
     let mut found = Found { n_prompts: 1, ..Found::default() };
-    let judge = match &args.reference {
-        Some(name) => Some(reference_of(name, workspace)?),
-        None => {
-            found.remarks.push(
-                "judged by the reference on the model's own file, so that weights are taken as they are; name a good model with \
-                 `--reference` to judge them too"
-                    .to_owned(),
-            );
-            None
-        }
-    };
+    let judge = args.reference.as_ref().map(|name| reference_of(name, workspace)).transpose()?;
+    if judge.is_none() {
+        found.remarks.push(
+            "judged by the reference on the model's own file, so that weights are taken as they are; name a good model with \
+             `--reference` to judge them too"
+                .to_owned(),
+        );
+    }
     let (truth, judged_by) = match &judge {
         Some((reference, path)) => (
             Truth::computed("text", &ids, reference, &verification)?,
@@ -237,13 +233,12 @@ fn fill(
     let verification: &Verification = &set.manifest().verification;
     let name = &set.manifest().model.name;
     let mut candidates = Vec::new();
-    match &args.reference {
-        Some(named) => candidates.push(reference_of(named, workspace)?),
-        None => {
-            // The model the goldens were recorded from, where this machine has it, and then the one in doubt.
-            candidates.extend(reference_of(name, workspace).ok());
-            candidates.push((Reference::of_file(file)?, file.path().to_owned()));
-        }
+    if let Some(named) = &args.reference {
+        candidates.push(reference_of(named, workspace)?);
+    } else {
+        // The model the goldens were recorded from, where this machine has it, and then the one in doubt.
+        candidates.extend(reference_of(name, workspace).ok());
+        candidates.push((Reference::of_file(file)?, file.path().to_owned()));
     }
     for (reference, path) in candidates {
         match truth.fill(&reference, verification) {

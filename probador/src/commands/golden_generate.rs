@@ -30,6 +30,7 @@ const TIME: Duration = Duration::from_hours(2);
                         all is computed. With --new, tensors that differ are left beside their goldens, as KEY.npy.new, for `golden \
                         review`, and the exit code is 5. Writes nothing when CI is set."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct GenerateArgs {
     /// A model of golden/models.yaml [default: tiny]
     model: Option<String>,

@@ -77,6 +77,7 @@ pub struct CompareArgs {
                         cargo probador tensor stats model.apr --key layers.0. --histogram --heatmap\n  \
                         cargo probador tensor stats model.apr --html tensors.html\n\n\
                         Quantiles are exact; the deviation is the population's. Values that are not finite are counted and left out.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct StatsArgs {
     /// A model, or a folder of .npy files
     source: PathBuf,

@@ -44,14 +44,14 @@ pub(super) fn edited(name: &str, model: &Path, folder: &Path) -> anyhow::Result<
         },
         "golden-prompt-missing" => |_, model| {
             let last = slugs(model)?.pop().context("there are no prompts")?;
-            edit(&model.join(MANIFEST), |text| without_last_prompt(text))?;
+            edit(&model.join(MANIFEST), without_last_prompt)?;
             Ok(fs::remove_dir_all(model.join(last))?)
         },
         "golden-tensor-changed" => |_, model| {
             let path = some_tensor(model)?;
             let mut bytes = fs::read(&path)?;
             // The lowest bit of one value: no tolerance would show it.
-            let middle = bytes.len() / 2 & !3;
+            let middle = (bytes.len() / 2) & !3;
             bytes[middle] ^= 1;
             Ok(fs::write(&path, bytes)?)
         },

@@ -4,6 +4,7 @@
 //! the scripts of this checkout, its bytes are those the manifest names, and the engine's own float64 reference computes
 //! the same to the last bit of float32. The last is what a model's own output cannot meet, whatever a manifest says of it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -135,8 +136,9 @@ fn check_proposal(set: &GoldenSet, proposal: &Proposal, root: &Path) -> Result<(
     }
     let producer = &proposal.manifest.producer;
     let modules = producer.modules.iter().map(|module| (module.path.as_str(), module.blake3.as_str()));
-    let scripts = [(producer.script.as_str(), producer.script_blake3.as_str())].into_iter().chain(modules);
-    scripts.filter_map(|(path, hash)| script_fault(root, path, hash)).next().map_or(Ok(()), Err)
+    let mut scripts =
+        [(producer.script.as_str(), producer.script_blake3.as_str())].into_iter().chain(modules);
+    scripts.find_map(|(path, hash)| script_fault(root, path, hash)).map_or(Ok(()), Err)
 }
 
 /// Refuses values that the engine's own float64 reference does not compute to the rounding of float32.
@@ -170,11 +172,12 @@ fn log(folder: &Path, acceptance: &Acceptance) -> Result<(), GoldenError> {
     let mut text = fs::read_to_string(&path).unwrap_or_else(|_| HEADING.to_owned());
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let Acceptance { date, prompt, key, old, new, torch, reason } = acceptance;
-    text.push_str(&format!(
-        "- {{date: \"{date}\", prompt: {prompt}, key: {key}, old: \"{old}\", new: \"{new}\", torch: {}, reason: {}}}\n",
+    let _ = writeln!(
+        text,
+        "- {{date: \"{date}\", prompt: {prompt}, key: {key}, old: \"{old}\", new: \"{new}\", torch: {}, reason: {}}}",
         quoted(torch),
         quoted(reason)
-    ));
+    );
     // Read back before it is written: a reason must not break the log.
     read_log(&path.display().to_string(), &text).map_err(GoldenError::Invalid)?;
     Ok(atomic::write(&path, text.as_bytes(), Overwrite::Allow)?)

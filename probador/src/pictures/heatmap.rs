@@ -116,7 +116,8 @@ mod tests {
     fn cells_hold_the_mean_magnitude_of_their_part() {
         let values = [1.0, -3.0, 0.0, 0.0, 5.0, 3.0, f32::NAN, 8.0];
         let grid = Grid::of(&[2, 4], (2, 2), values.into_iter()).unwrap();
-        assert_eq!(grid.cells, [2.0, 0.0, 4.0, 8.0]);
+        let expected = [2.0, 0.0, 4.0, 8.0];
+        assert!(grid.cells.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12));
         assert_eq!(grid.shades(), ["░ ", "▒█"]);
         assert_eq!(
             Grid::of(&[2, 4], (9, 9), values.into_iter()).unwrap().shades()[1].chars().nth(2),
@@ -130,7 +131,7 @@ mod tests {
             assert_eq!(Grid::of(shape, (4, 4), std::iter::repeat_n(1.0, n)), None, "{shape:?}");
         }
         let empty = Grid::of(&[1, 2], (4, 4), [f32::NAN; 2].into_iter()).unwrap();
-        assert_eq!((empty.largest(), empty.shades()), (0.0, vec!["??".to_owned()]));
+        assert!(empty.largest().abs() < 1e-12 && empty.shades() == ["??"]);
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Program {
         let mut group = Group::spawn(&mut command)
             .with_context(|| format!("failed to start `{}`", self.path.display()))?;
         let stdout = collect(group.child().stdout.take(), None);
-        let (lines, said) = mpsc::channel();
+        let (lines, said) = mpsc::channel::<String>();
         let stderr = collect(group.child().stderr.take(), Some(lines));
         if let Some(mut stdin) = group.child().stdin.take() {
             let input = self.input.clone();
@@ -161,7 +161,9 @@ impl Program {
         let mut peak: Option<u64> = None;
         let status = group.wait(started + self.timeout, || {
             peak = peak.max(peak_memory(id));
-            said.try_iter().for_each(|line: String| tell(&line));
+            for line in said.try_iter() {
+                tell(&line);
+            }
         })?;
         let ended = match status {
             None => Ended::TimedOut,
@@ -169,7 +171,9 @@ impl Program {
         };
         let (stdout, stderr) =
             (stdout.recv_timeout(DRAIN).unwrap_or_default(), stderr.recv_timeout(DRAIN).unwrap_or_default());
-        said.try_iter().for_each(|line| tell(&line));
+        for line in said.try_iter() {
+            tell(&line);
+        }
         Ok(Finished {
             command: self.command_line(),
             ended,
