@@ -54,7 +54,7 @@ pub enum Command {
     Checklist(ChecklistCommand),
     /// Write the JSON schemas of the checklist's files and of playbooks
     Schema(SchemaArgs),
-    /// Hold a model to its golden traces
+    /// Hold a model to its golden traces; record them, review and update them
     #[command(subcommand)]
     Golden(GoldenCommand),
     /// List, validate, create and run playbooks
@@ -62,7 +62,7 @@ pub enum Command {
     Playbook(PlaybookCommand),
     /// Run playbooks: the same as `playbook run`
     Run(PlaybookRunArgs),
-    /// Compare what `apr trace` exported
+    /// Compare what `apr trace` exported, or find where an error begins
     #[command(subcommand)]
     Trace(TraceCommand),
     /// Export, compare and describe a model's tensors

@@ -17,6 +17,7 @@ pub mod harness;
 pub mod impostors;
 pub mod lint;
 pub mod models;
+pub mod pictures;
 pub mod playbook;
 pub mod printer;
 pub mod process;

@@ -235,6 +235,24 @@ fn a_models_tensors_are_exported_compared_and_described() {
     let lines = stdout(&probador(scratch.path(), &["tensor", "stats", tiny]).code(0));
     assert_eq!(lines.lines().count(), 75, "a heading and 74 tensors");
     probador(scratch.path(), &["tensor", "stats", tiny, "--key", "nothing"]).code(4);
+    let arguments = ["tensor", "stats", tiny, "--key", "layers.0.mlp.up_proj", "--histogram", "--heatmap"];
+    let lines = stdout(&probador(scratch.path(), &arguments).code(0));
+    let bars: Vec<&str> = lines.lines().filter(|line| line.contains('|')).collect();
+    assert_eq!(bars.len(), 1 + 16, "a histogram and sixteen rows of a heatmap: {lines}");
+    assert!(bars[0].contains('█') && bars[1..].iter().any(|line| line.contains('▓')), "{lines}");
+    let found = json(&probador(scratch.path(), &[&arguments[..], &["--json"]].concat()).code(0));
+    let counts = found["tensors"][0]["histogram"]["counts"].as_array().unwrap();
+    let n: u64 = counts.iter().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(Value::from(n), found["tensors"][0]["n"], "every value is in a bin");
+    assert_eq!(found["tensors"][0]["heatmap"]["n_columns"], 64);
+
+    let page = ["tensor", "stats", tiny, "--key", "layers.0.", "--html", "page.html"];
+    probador(scratch.path(), &page).code(0);
+    let html = fs::read_to_string(scratch.path().join("page.html")).unwrap();
+    assert_eq!((html.matches("<section>").count(), html.matches("<svg").count()), (12, 12 + 7));
+    assert!(!html.contains("http") && html.contains("prefers-color-scheme: dark"));
+    probador(scratch.path(), &page).code(3);
+    probador(scratch.path(), &[&page[..], &["--force"]].concat()).code(0);
     fs::write(scratch.path().join("broken.apr"), "no model").unwrap();
     probador(scratch.path(), &["tensor", "stats", "broken.apr"]).code(3);
 }

@@ -232,11 +232,15 @@ impl Context {
         held.as_deref().map_err(|error| anyhow!("{error}"))
     }
 
+    /// Where the goldens of all models are.
+    pub(super) fn golden_folder(&self) -> PathBuf {
+        self.planted.goldens().map_or_else(|| self.workspace.path("golden"), Path::to_owned)
+    }
+
     /// The goldens of the model, if there are any.
     pub(super) fn golden_set(&self) -> anyhow::Result<Option<&GoldenSet>> {
         let opened = self.golden_set.get_or_init(|| {
-            GoldenSet::open(&self.workspace.path("golden"), &self.model.name)
-                .map_err(|error| error.to_string())
+            GoldenSet::open(&self.golden_folder(), &self.model.name).map_err(|error| error.to_string())
         });
         opened.as_ref().map(Option::as_ref).map_err(|error| anyhow!("{error}"))
     }

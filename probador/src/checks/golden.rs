@@ -11,8 +11,8 @@ use crate::checks::subject::require_model;
 use crate::checks::{CheckError, CheckFn, Context};
 use crate::generate::GoldenTensor;
 use crate::golden::{
-    GoldenError, GoldenSet, VerifiedPrompt, VerifiedTensor, config, freshness, verify_prompt,
-    verify_reference,
+    Acceptance, GoldenError, GoldenSet, VerifiedPrompt, VerifiedTensor, accepted, config, freshness,
+    verify_prompt, verify_reference,
 };
 use crate::workspace::{LoadError, Workspace};
 
@@ -178,7 +178,7 @@ fn every_tensor_is_reproduced(context: &Context, _: &Claim) -> Result<Judgement,
 /// I15: the goldens are complete, untouched, of this model, and made by the reference with the script of this checkout.
 fn the_goldens_are_this_models(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
     let set = set(context)?;
-    let config = config(&context.workspace().path("golden"))?;
+    let config = config(&context.golden_folder())?;
     let found = freshness(set, context.file()?, &config, context.workspace().root());
     let mut judgement = Judgement::new();
     let producer = &set.manifest().producer;
@@ -186,6 +186,9 @@ fn the_goldens_are_this_models(context: &Context, _: &Claim) -> Result<Judgement
         "{}, torch {}, transformers {}",
         producer.script, producer.torch, producer.transformers
     ));
+    for Acceptance { date, prompt, key, reason, .. } in accepted(set.folder()).unwrap_or_default() {
+        judgement.note(format!("`{key}` of `{prompt}` was replaced on {date}: {reason}"));
+    }
     judgement.input("recorded weights", set.manifest().model.weights.as_str());
     judgement.exactly(
         "reasons not to trust the goldens",

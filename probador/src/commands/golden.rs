@@ -1,4 +1,4 @@
-//! `golden verify`: holds a model to its golden traces, tensor by tensor.
+//! `golden verify`: holds a model to its golden traces, tensor by tensor. The other verbs of `golden` are next door.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,8 @@ use apr_qwen2::{LoadOptions, Qwen2};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::golden_generate::{self, GenerateArgs};
+use super::golden_review::{self, ReviewArgs, UpdateArgs};
 use crate::cli::Global;
 use crate::compare::Difference;
 use crate::exit::ExitStatus;
@@ -25,6 +27,12 @@ use crate::workspace::{LoadError, Workspace};
 pub enum GoldenCommand {
     /// Hold a model to what PyTorch recorded, tensor by tensor
     Verify(VerifyArgs),
+    /// Have PyTorch record what a model ought to compute
+    Generate(GenerateArgs),
+    /// Look at what lies beside the goldens, and decide
+    Review(ReviewArgs),
+    /// Put what PyTorch recorded anew in the place of a golden
+    Update(UpdateArgs),
 }
 
 /// `golden verify`.
@@ -99,7 +107,20 @@ pub(super) fn run(
     global: &Global,
     printer: &mut Printer,
 ) -> anyhow::Result<ExitStatus> {
-    let GoldenCommand::Verify(args) = command;
+    match command {
+        GoldenCommand::Verify(args) => verify(args, global, printer),
+        GoldenCommand::Generate(args) => golden_generate::run(args, global, printer),
+        GoldenCommand::Review(args) => golden_review::review(args, global, printer),
+        GoldenCommand::Update(args) => golden_review::update(args, global, printer),
+    }
+}
+
+/// Whether this runs where nobody looks, so that nothing may be left or changed.
+pub(super) fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
+}
+
+fn verify(args: &VerifyArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let Plan { file, set } = plan(args, global)?;
     if let Err(refused) = set.check_producer() {
         printer.error(&format!("{} {refused}", printer.paint_talk(Tone::Bad, "error:")));
@@ -113,7 +134,6 @@ pub(super) fn run(
     let longest = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(1);
     let options = LoadOptions { context_length: Some(longest), n_threads: None };
     let mut model = Qwen2::load(&file, options)?;
-    let leaves_pending = std::env::var_os("CI").is_none_or(|value| value.is_empty() || value == "false");
     let mut verified = Vec::new();
     for prompt in prompts {
         let wanted = |key: apr_generation::TensorKey| NamePattern::any(&args.key, &key.to_string());
@@ -121,7 +141,7 @@ pub(super) fn run(
         if !args.json {
             print_prompt(&result, printer);
         }
-        if leaves_pending {
+        if !is_ci() {
             for path in leave_pending(&set, prompt, &result)? {
                 printer.talk(&format!("left `{}`", path.display()));
             }
@@ -267,7 +287,7 @@ fn plan(args: &VerifyArgs, global: &Global) -> anyhow::Result<Plan> {
 }
 
 /// The goldens in `folder`, or those in a folder of it that were recorded from `file`'s weights.
-fn goldens_in(folder: &Path, file: &AprFile) -> anyhow::Result<GoldenSet> {
+pub(super) fn goldens_in(folder: &Path, file: &AprFile) -> anyhow::Result<GoldenSet> {
     if folder.join(MANIFEST).is_file() {
         return open(folder);
     }
@@ -278,7 +298,7 @@ fn goldens_in(folder: &Path, file: &AprFile) -> anyhow::Result<GoldenSet> {
 }
 
 /// The goldens of the model called `name`, or else of whatever model has `file`'s weights.
-fn goldens_of(workspace: &Workspace, name: &str, file: &AprFile) -> anyhow::Result<GoldenSet> {
+pub(super) fn goldens_of(workspace: &Workspace, name: &str, file: &AprFile) -> anyhow::Result<GoldenSet> {
     let golden = workspace.path("golden");
     if golden.join(name).join(MANIFEST).is_file() {
         return open(&golden.join(name));

@@ -1,10 +1,13 @@
 //! One file per verb.
 
+mod bisect;
 mod checklist;
 mod ci;
 mod full;
 mod gate;
 mod golden;
+mod golden_generate;
+mod golden_review;
 mod impostors;
 mod lint;
 mod list;
@@ -43,7 +46,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Golden(command) => golden::run(&command, &global, printer),
         Command::Playbook(command) => playbook::run(&command, &global, printer),
         Command::Run(args) => run::run(&args, &global, printer),
-        Command::Trace(command) => trace::run(&command, printer),
+        Command::Trace(command) => trace::run(&command, &global, printer),
         Command::Tensor(command) => tensor::run(&command, printer),
         Command::Lint(args) => lint::run(&args, &global, printer),
         Command::Report(args) => report::run(&args, &global, printer),

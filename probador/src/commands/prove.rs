@@ -256,7 +256,7 @@ fn matrix(
     let claims: Vec<&Claim> = checklist
         .claims()
         .iter()
-        .filter(|claim| args.claims.is_empty() || args.claims.contains(&claim.id))
+        .filter(|claim| args.targets.is_empty() || args.targets.contains(&TargetName::Claim(claim.id)))
         .filter(|claim| {
             claim.has_check() && obstacle(engine, *claim).is_none() && trials.clean(*claim).is_ok()
         })
@@ -368,7 +368,7 @@ fn summary(
         let all = engine.checklist().faults().values().filter(|fault| !fault.caught_by.is_empty());
         let tried = all.filter(|fault| args.kind.is_empty() || args.kind.contains(&fault.kind));
         let uncaught = matrix.uncaught(tried.map(|fault| fault.name.as_str()));
-        if !uncaught.is_empty() && args.claims.is_empty() {
+        if !uncaught.is_empty() && args.targets.is_empty() {
             lines.push(format!("caught by no claim on {model}: {}", uncaught.join(" ")));
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use apr_format::AprFile;
-use apr_format::atomic::Overwrite;
+use apr_format::atomic::{self, Overwrite};
 use apr_tensor::DType;
 use clap::{Args, Subcommand};
 use half::{bf16, f16};
@@ -12,9 +12,10 @@ use serde::Serialize;
 
 use super::new_folder::NewFolder;
 use super::trace::{Report, conclude, print_row};
-use crate::compare::{NonFinite, QUANTILES, Statistics, Tolerance};
+use crate::compare::{Histogram, NonFinite, QUANTILES, Statistics, Tolerance};
 use crate::exit::ExitStatus;
 use crate::golden::npy;
+use crate::pictures::{Grid, TensorPicture, histogram_svg, tensors_page};
 use crate::printer::Printer;
 use crate::tensors::{Collection, NamePattern, Numbers, diff};
 
@@ -72,14 +73,29 @@ pub struct CompareArgs {
 /// `tensor stats`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  cargo probador tensor stats model.apr\n  \
-                        cargo probador tensor stats tensors/ --key mlp --json\n\n\
+                        cargo probador tensor stats tensors/ --key mlp --json\n  \
+                        cargo probador tensor stats model.apr --key layers.0. --histogram --heatmap\n  \
+                        cargo probador tensor stats model.apr --html tensors.html\n\n\
                         Quantiles are exact; the deviation is the population's. Values that are not finite are counted and left out.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct StatsArgs {
     /// A model, or a folder of .npy files
     source: PathBuf,
     /// Only tensors whose name contains this, or matches it when it has a `*`; may be given several times
     #[arg(long, value_name = "PATTERN")]
     key: Vec<NamePattern>,
+    /// Show how each tensor's values are spread
+    #[arg(long)]
+    histogram: bool,
+    /// Show each matrix from afar: the mean magnitude in each cell of a coarse grid
+    #[arg(long)]
+    heatmap: bool,
+    /// Write both as a page that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Let --html replace a file that is there
+    #[arg(long, requires = "html")]
+    force: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -184,6 +200,17 @@ struct StatsRow {
     shape: Vec<usize>,
     #[serde(flatten)]
     statistics: Statistics,
+    #[serde(flatten)]
+    pictures: Pictures,
+}
+
+/// What a tensor looks like, where that was asked for.
+#[derive(Default, Serialize)]
+struct Pictures {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    histogram: Option<Histogram>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heatmap: Option<Grid>,
 }
 
 fn stats(args: &StatsArgs, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
@@ -193,6 +220,10 @@ fn stats(args: &StatsArgs, printer: &mut Printer) -> anyhow::Result<ExitStatus> 
     if names.is_empty() {
         return Ok(nothing_selected(printer));
     }
+    let overwrite = if args.force { Overwrite::Allow } else { Overwrite::Refuse };
+    if let Some(html) = args.html.as_deref().filter(|html| !args.force && html.exists()) {
+        bail!("`{}` exists already\nhint: pass --force to replace it", html.display());
+    }
     let width = names.iter().map(|name| name.len()).max().unwrap_or(0);
     if !args.json {
         printer.data(&format!(
@@ -200,14 +231,24 @@ fn stats(args: &StatsArgs, printer: &mut Printer) -> anyhow::Result<ExitStatus> 
             "tensor", "type", "shape", "mean", "std", "min", "median", "max"
         ));
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut on_page) = (Vec::new(), Vec::new());
     for name in names {
-        let row = row(&source, name)?;
+        let mut row = row(&source, name)?;
+        if args.html.is_some() {
+            on_page.push(on_page_of(&source, &row)?);
+        }
+        row.pictures = pictures(&source, name, args)?;
         if args.json {
             rows.push(row);
         } else {
             print_statistics(&row, width, printer);
+            print_pictures(&row.pictures, printer);
         }
+    }
+    if let Some(html) = &args.html {
+        let page = tensors_page(&args.source.display().to_string(), &on_page)?;
+        atomic::write(html, page.as_bytes(), overwrite)?;
+        printer.talk(&format!("wrote `{}`", html.display()));
     }
     if args.json {
         let report =
@@ -217,8 +258,94 @@ fn stats(args: &StatsArgs, printer: &mut Printer) -> anyhow::Result<ExitStatus> 
     Ok(ExitStatus::Pass)
 }
 
+/// The pictures that were asked for, as coarse as a terminal is.
+fn pictures(source: &Collection, name: &str, args: &StatsArgs) -> anyhow::Result<Pictures> {
+    let mut pictures = Pictures::default();
+    if args.histogram || args.heatmap {
+        with_values(source, name, |shape, values| {
+            if args.histogram {
+                pictures.histogram = Histogram::of(60, || values().map(f64::from));
+            }
+            if args.heatmap {
+                pictures.heatmap = Grid::of(shape, (16, 64), values());
+            }
+        })?;
+    }
+    Ok(pictures)
+}
+
+fn on_page_of(source: &Collection, row: &StatsRow) -> anyhow::Result<TensorPicture> {
+    let (mut histogram, mut heatmap) = (None, None);
+    with_values(source, &row.name, |shape, values| {
+        let spread = Histogram::of(60, || values().map(f64::from));
+        histogram = spread.map(|spread| histogram_svg(&row.name, &spread));
+        heatmap = Grid::of(shape, (64, 64), values()).map(|grid| grid.svg(&row.name));
+    })?;
+    let Statistics { n, mean, std, n_nan, n_inf, n_zero, .. } = &row.statistics;
+    let number = |value: Option<f64>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:.3e}"));
+    let facts = format!(
+        "{}, {}, {n} values: mean {}, deviation {}, {n_zero} zeros, {} not finite",
+        row.dtype,
+        dimensions(&row.shape),
+        number(*mean),
+        number(*std),
+        n_nan + n_inf
+    );
+    Ok(TensorPicture { name: row.name.clone(), facts, histogram, heatmap })
+}
+
+fn print_pictures(pictures: &Pictures, printer: &mut Printer) {
+    if let Some(histogram) = &pictures.histogram {
+        printer.data(&format!("  {:>10.3e} |{}| {:.3e}", histogram.low, histogram.bars(), histogram.high));
+    }
+    if let Some(grid) = &pictures.heatmap {
+        for line in grid.shades() {
+            printer.data(&format!("  {:>10} |{line}|", ""));
+        }
+        printer.data(&format!("  {:>10}  mean magnitude from 0 to {:.3e}", "", grid.largest()));
+    }
+}
+
+fn dimensions(shape: &[usize]) -> String {
+    shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
+}
+
+/// Yields values from the start each time it is called.
+type Values<'v> = &'v dyn Fn() -> Box<dyn Iterator<Item = f32> + 'v>;
+
+/// Hands the shape and the values of a tensor to `see`; a mapped tensor is widened value by value.
+fn with_values(
+    source: &Collection,
+    name: &str,
+    mut see: impl FnMut(&[usize], Values<'_>),
+) -> anyhow::Result<()> {
+    if let Some(tensor) = source.file().and_then(|file| file.tensor(name)) {
+        let bytes = tensor.bytes();
+        let pairs = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+        match tensor.dtype() {
+            DType::F16 => {
+                see(tensor.shape(), &|| Box::new(pairs().map(|pair| f16::from_le_bytes(pair).to_f32())));
+            }
+            DType::Bf16 => {
+                see(tensor.shape(), &|| Box::new(pairs().map(|pair| bf16::from_le_bytes(pair).to_f32())));
+            }
+            DType::F32 => {
+                let fours = || bytes.chunks_exact(4).map(|four| [four[0], four[1], four[2], four[3]]);
+                see(tensor.shape(), &|| Box::new(fours().map(f32::from_le_bytes)));
+            }
+        }
+        return Ok(());
+    }
+    let opened = source.load(name)?;
+    match &opened.numbers {
+        Numbers::F32(values) => see(&opened.shape, &|| Box::new(values.iter().copied())),
+        Numbers::F64(values) => see(&opened.shape, &|| Box::new(values.iter().map(|&value| value as f32))),
+    }
+    Ok(())
+}
+
 fn print_statistics(row: &StatsRow, width: usize, printer: &mut Printer) {
-    let shape = row.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
+    let shape = dimensions(&row.shape);
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3e}"));
     let Statistics { mean, std, min, max, quantiles, n_nan, n_inf, .. } = &row.statistics;
     printer.data(&format!(
@@ -247,14 +374,21 @@ fn row(source: &Collection, name: &str) -> anyhow::Result<StatsRow> {
             }),
         };
         let (dtype, shape) = (tensor.dtype().name().to_owned(), tensor.shape().to_vec());
-        return Ok(StatsRow { name: name.to_owned(), dtype, shape, statistics });
+        return Ok(StatsRow {
+            name: name.to_owned(),
+            dtype,
+            shape,
+            statistics,
+            pictures: Pictures::default(),
+        });
     }
     let opened = source.load(name)?;
     let statistics = match &opened.numbers {
         Numbers::F32(values) => Statistics::of_slice(values),
         Numbers::F64(values) => Statistics::of(|| values.iter().map(|&value| value as f32)),
     };
-    Ok(StatsRow { name: name.to_owned(), dtype: opened.dtype, shape: opened.shape, statistics })
+    let (dtype, shape) = (opened.dtype, opened.shape);
+    Ok(StatsRow { name: name.to_owned(), dtype, shape, statistics, pictures: Pictures::default() })
 }
 
 fn nothing_selected(printer: &mut Printer) -> ExitStatus {

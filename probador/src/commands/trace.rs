@@ -1,4 +1,4 @@
-//! `trace diff`: compares two folders of traced tensors; what `apr diff` runs.
+//! `trace diff`: compares two folders of traced tensors; what `apr diff` runs. `trace bisect` is next door.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,9 @@ use apr_format::atomic::{self, Overwrite};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::bisect::{self, BisectArgs};
 use super::new_folder::NewFolder;
+use crate::cli::Global;
 use crate::compare::{NonFinite, Tolerance};
 use crate::exit::ExitStatus;
 use crate::golden::npy;
@@ -19,6 +21,8 @@ use crate::tensors::{Collection, CollectionDiff, NamePattern, Numbers, Outcome, 
 pub enum TraceCommand {
     /// Compare two folders of .npy files, tensor by tensor
     Diff(DiffArgs),
+    /// Name the layer and the part in which an error begins
+    Bisect(BisectArgs),
 }
 
 /// `trace diff`.
@@ -59,8 +63,18 @@ pub(super) struct Report<'r> {
 }
 
 /// Runs what was typed.
-pub(super) fn run(command: &TraceCommand, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
-    let TraceCommand::Diff(args) = command;
+pub(super) fn run(
+    command: &TraceCommand,
+    global: &Global,
+    printer: &mut Printer,
+) -> anyhow::Result<ExitStatus> {
+    match command {
+        TraceCommand::Diff(args) => run_diff(args, printer),
+        TraceCommand::Bisect(args) => bisect::run(args, global, printer),
+    }
+}
+
+fn run_diff(args: &DiffArgs, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     for folder in [&args.a, &args.b] {
         if !folder.is_dir() {
             bail!(

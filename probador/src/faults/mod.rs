@@ -1,7 +1,9 @@
-//! How faults are planted: in a copy of a file, around the model, around what a program shows, in a small tree.
+//! How faults are planted: in a copy of a file, in a copy of the goldens, around the model, around what a program shows, in
+//! a small tree.
 
 mod data;
 mod fixture;
+mod goldens;
 mod program;
 mod screen;
 mod wrap;
@@ -14,7 +16,7 @@ use apr_tokenizer::{Segment, TokenId, Tokenizer};
 pub use program::{Call, NOTHING, misbehave};
 pub use screen::Reply;
 
-use crate::checklist::Claim;
+use crate::checklist::{Claim, Need};
 use crate::checks::Model;
 
 /// Puts another model in the place of a model.
@@ -33,6 +35,7 @@ pub struct Planted {
     source_model: Option<PathBuf>,
     /// How the `apr` that others start misbehaves.
     program: Option<String>,
+    goldens: Option<PathBuf>,
     /// A folder that lives as long as the fault.
     folder: Option<tempfile::TempDir>,
 }
@@ -64,6 +67,9 @@ pub fn plant_nothing(claim: Option<&Claim>, model: &Path) -> anyhow::Result<Subj
         Some(fixture::Made::Result(path)) => planted.stored_result = Some(path),
         None => {}
     }
+    if claim.is_some_and(|claim| claim.needs.contains(&Need::Goldens)) {
+        planted.goldens = goldens::twin(model, folder.path())?;
+    }
     planted.folder = Some(folder);
     Ok(Subject { model: copy, planted })
 }
@@ -78,6 +84,10 @@ pub fn plant(name: &str, model: &Path) -> anyhow::Result<Option<Subject>> {
         }
         let planted = Planted { folder: Some(folder), ..Planted::default() };
         return Ok(Some(Subject { model: edited, planted }));
+    }
+    if let Some(goldens) = goldens::edited(name, model, folder.path())? {
+        let planted = Planted { goldens: Some(goldens), folder: Some(folder), ..Planted::default() };
+        return Ok(Some(Subject { model: model.to_owned(), planted }));
     }
     let model = model.to_owned();
     if let Some(wrap) = wrap::find(name) {
@@ -171,6 +181,11 @@ impl Planted {
     /// The planted model that other formats are written from.
     pub fn source_model(&self) -> Option<&Path> {
         self.source_model.as_deref()
+    }
+
+    /// The planted folder of goldens.
+    pub fn goldens(&self) -> Option<&Path> {
+        self.goldens.as_deref()
     }
 
     /// The planted tool result.

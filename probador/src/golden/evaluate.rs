@@ -92,9 +92,19 @@ pub(super) fn cut<T: Copy>(
     values: &[T],
     n_positions: usize,
 ) -> Option<(Vec<usize>, Vec<T>)> {
+    rows_at(tensor.key, &tensor.positions, shape, values, n_positions)
+}
+
+/// Shape and values of `key` at `positions`, out of those of all `n_positions`; as [`cut`] says.
+pub(super) fn rows_at<T: Copy>(
+    key: TensorKey,
+    positions: &[usize],
+    shape: &[usize],
+    values: &[T],
+    n_positions: usize,
+) -> Option<(Vec<usize>, Vec<T>)> {
     let &[n_rows, width] = shape else { return None };
-    let positions = &tensor.positions;
-    if matches!(tensor.key, TensorKey::Layer(_, Site::Scores)) {
+    if matches!(key, TensorKey::Layer(_, Site::Scores)) {
         if width != n_positions * (n_positions + 1) / 2 {
             return None;
         }

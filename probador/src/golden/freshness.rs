@@ -6,6 +6,7 @@ use std::path::Path;
 
 use apr_format::AprFile;
 
+use super::acceptance::accepted;
 use super::config::Verification;
 use super::set::{GoldenError, GoldenSet};
 use crate::yaml::Problem;
@@ -53,6 +54,9 @@ pub fn freshness(set: &GoldenSet, file: &AprFile, config: &Verification, root: &
             "golden-trace.yaml has changed since: it is not what the manifest says was asked for".to_owned(),
         );
     }
+    if let Err(error) = accepted(set.folder()) {
+        freshness.faults.push(format!("the log of what was accepted cannot be read: {error}"));
+    }
     judge_prompts(set, config, &mut freshness);
     judge_files(set, &mut freshness);
     freshness
@@ -66,7 +70,7 @@ pub fn config(golden: &Path) -> Result<Verification, GoldenError> {
         .map_err(|problems: Vec<Problem>| GoldenError::Invalid(problems))
 }
 
-fn script_fault(root: &Path, script: &str, recorded: &str) -> Option<String> {
+pub(super) fn script_fault(root: &Path, script: &str, recorded: &str) -> Option<String> {
     let is_inside =
         Path::new(script).components().all(|part| matches!(part, std::path::Component::Normal(_)));
     if !is_inside {

@@ -444,7 +444,7 @@ impl FromNode for NoiseFloor {
 }
 
 /// A hash of 32 bytes, in hex.
-fn hex(fields: &mut Fields<'_>, name: &'static str, problems: &mut Problems) -> Option<String> {
+pub(super) fn hex(fields: &mut Fields<'_>, name: &'static str, problems: &mut Problems) -> Option<String> {
     let text: String = fields.required(name, problems)?;
     let is_hex =
         text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));

@@ -78,6 +78,9 @@ pub enum GoldenError {
     /// The engine's reference refused a prompt.
     #[error(transparent)]
     Reference(#[from] crate::reference::ReferenceError),
+    /// A file that cannot be written.
+    #[error(transparent)]
+    Format(#[from] apr_format::FormatError),
     /// Something that was asked for and is not recorded.
     #[error("{0}")]
     Unknown(String),

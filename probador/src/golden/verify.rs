@@ -111,14 +111,18 @@ impl VerifiedTensor {
 
     /// Where the worst element stands, in words: position and column, or head, query and key.
     pub fn worst_place(&self) -> Option<String> {
-        let index = &self.difference()?.worst.index;
-        let &[first, second] = index.as_slice() else { return None };
-        if matches!(self.key, TensorKey::Layer(_, Site::Scores)) {
-            let (query, key) = pair_at(&self.positions, second)?;
-            return Some(format!("head {first}, query {query}, key {key}"));
-        }
-        Some(format!("position {}, column {second}", self.positions.get(first)?))
+        place_of(self.key, &self.positions, &self.difference()?.worst.index)
     }
+}
+
+/// Where in the tensor `key`, stored at `positions`, an index points, in words.
+pub(super) fn place_of(key: TensorKey, positions: &[usize], index: &[usize]) -> Option<String> {
+    let &[first, second] = index else { return None };
+    if matches!(key, TensorKey::Layer(_, Site::Scores)) {
+        let (query, key) = pair_at(positions, second)?;
+        return Some(format!("head {first}, query {query}, key {key}"));
+    }
+    Some(format!("position {}, column {second}", positions.get(first)?))
 }
 
 impl fmt::Display for VerifiedTensor {
@@ -192,8 +196,7 @@ pub fn verify_reference(
     wanted: impl Fn(TensorKey) -> bool,
 ) -> Result<VerifiedPrompt, GoldenError> {
     set.check_producer()?;
-    // Half a unit in the last place of float32, and what two orders of summation in float64 can make of it near zero.
-    let tolerance = Tolerance::new(1e-9, 6e-8).unwrap_or_default();
+    let tolerance = reference_tolerance();
     let selected: Vec<&Tensor> = prompt.tensors.iter().filter(|tensor| wanted(tensor.key)).collect();
     let is_selected = |key: &str| selected.iter().any(|tensor| tensor.key.to_string() == key);
     let trace = reference.trace(&prompt.ids, Rows::All, is_selected)?;
@@ -208,6 +211,12 @@ pub fn verify_reference(
         tensors.push(verified(tensor, outcome, tolerance));
     }
     Ok(VerifiedPrompt { slug: prompt.slug.clone(), tensors, metrics: None })
+}
+
+/// How near float64 comes to float64 that was rounded to float32: half a unit in the last place of float32, and what two
+/// orders of summation in float64 can make of it near zero.
+pub(super) fn reference_tolerance() -> Tolerance {
+    Tolerance::new(1e-9, 6e-8).unwrap_or_default()
 }
 
 fn verified(tensor: &Tensor, outcome: TensorOutcome, tolerance: Tolerance) -> VerifiedTensor {

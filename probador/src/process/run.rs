@@ -151,14 +151,20 @@ impl Program {
 
     /// Runs it to its end.
     pub fn run(&self) -> anyhow::Result<Finished> {
+        self.run_telling(|_| {})
+    }
+
+    /// Runs it to its end, handing over each line of its standard error once it is there.
+    pub fn run_telling(&self, mut tell: impl FnMut(&str)) -> anyhow::Result<Finished> {
         let started = Instant::now();
         let mut command = self.command();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
         let mut group = Group::spawn(&mut command)
             .with_context(|| format!("failed to start `{}`", self.path.display()))?;
-        let stdout = collect(group.child().stdout.take());
-        let stderr = collect(group.child().stderr.take());
+        let stdout = collect(group.child().stdout.take(), None);
+        let (lines, said) = mpsc::channel::<String>();
+        let stderr = collect(group.child().stderr.take(), Some(lines));
         if let Some(mut stdin) = group.child().stdin.take() {
             let input = self.input.clone();
             // A child that does not read all its input closes the pipe; that is its right.
@@ -172,6 +178,9 @@ impl Program {
                 None => peak_memory(id),
                 Some(_) => Some(together.look(group)),
             });
+            for line in said.try_iter() {
+                tell(&line);
+            }
             self.memory_limit.is_none_or(|limit| peak.is_none_or(|peak| peak <= limit))
         })?;
         let ended = match waited {
@@ -179,11 +188,16 @@ impl Program {
             Waited::Stopped => Ended::OverMemory,
             Waited::Ended(status) => status.code().map_or(Ended::Signalled, Ended::Exited),
         };
+        let (stdout, stderr) =
+            (stdout.recv_timeout(DRAIN).unwrap_or_default(), stderr.recv_timeout(DRAIN).unwrap_or_default());
+        for line in said.try_iter() {
+            tell(&line);
+        }
         Ok(Finished {
             command: self.command_line(),
             ended,
-            stdout: stdout.recv_timeout(DRAIN).unwrap_or_default(),
-            stderr: stderr.recv_timeout(DRAIN).unwrap_or_default(),
+            stdout,
+            stderr,
             seconds: started.elapsed().as_secs_f64(),
             peak_memory: peak,
             left_behind: group.left_behind().to_vec(),
@@ -215,11 +229,15 @@ impl Together {
     }
 }
 
-/// Reads a stream to its end in the background.
-pub(super) fn collect(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+/// Reads a stream to its end in the background, and sends on each whole line of what is kept.
+pub(super) fn collect(
+    stream: Option<impl Read + Send + 'static>,
+    lines: Option<mpsc::Sender<String>>,
+) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut kept = Vec::new();
+        let mut n_told = 0;
         if let Some(mut stream) = stream {
             let mut buffer = [0; 1 << 14];
             while let Ok(n) = stream.read(&mut buffer) {
@@ -228,6 +246,14 @@ pub(super) fn collect(stream: Option<impl Read + Send + 'static>) -> mpsc::Recei
                 }
                 let room = OUTPUT_LIMIT.saturating_sub(kept.len());
                 kept.extend_from_slice(&buffer[..n.min(room)]);
+                while let Some(lines) = &lines
+                    && let Some(end) = kept[n_told..].iter().position(|&byte| byte == b'\n')
+                {
+                    let line = String::from_utf8_lossy(&kept[n_told..n_told + end]).into_owned();
+                    n_told += end + 1;
+                    // Nobody listens any more once the program was given up.
+                    let _ = lines.send(line);
+                }
             }
         }
         let _ = sender.send(kept);

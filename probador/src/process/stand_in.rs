@@ -34,8 +34,8 @@ pub fn run_within(path: &Path, arguments: &[OsString], input: Option<Vec<u8>>) -
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::inherit() });
     let mut child = command.spawn().with_context(|| format!("failed to run `{}`", path.display()))?;
-    let stdout = collect(child.stdout.take());
-    let stderr = collect(child.stderr.take());
+    let stdout = collect(child.stdout.take(), None);
+    let stderr = collect(child.stderr.take(), None);
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
         // A child that does not read all its input closes the pipe; that is its right.
         std::thread::spawn(move || drop(stdin.write_all(&input)));

@@ -10,5 +10,5 @@ mod rotary;
 mod weights;
 
 pub use config::Config;
-pub use model::{Reference, Rows, Tensor};
+pub use model::{Reference, Rows, Tensor, Tensors};
 pub use weights::{Element, ReferenceError, Stored, WeightSource};

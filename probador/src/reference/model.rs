@@ -46,6 +46,9 @@ impl Tensor {
 /// Sees tensors by key while they are computed.
 type Sink<'s> = &'s mut dyn FnMut(&str, &[usize], &[f64]);
 
+/// Tensors by checkpoint key.
+pub type Tensors = BTreeMap<String, Tensor>;
+
 impl Reference {
     /// Opens an `.apr` file; its weights stay where they are mapped.
     pub fn open(path: &Path) -> Result<Self, ReferenceError> {
@@ -85,7 +88,7 @@ impl Reference {
         ids: &[u32],
         rows: Rows,
         wanted: impl Fn(&str) -> bool,
-    ) -> Result<BTreeMap<String, Tensor>, ReferenceError> {
+    ) -> Result<Tensors, ReferenceError> {
         let mut tensors = BTreeMap::new();
         let logits = self.forward(ids, rows, &mut |key, shape, values| {
             if wanted(key) {
@@ -114,32 +117,83 @@ impl Reference {
         Ok((sum / n_scored as f64).exp())
     }
 
-    fn forward(&self, ids: &[u32], rows: Rows, sink: Sink<'_>) -> Result<Tensor, ReferenceError> {
+    /// The embedded tokens, `[n_positions, hidden_size]`: what the first layer is given.
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor, ReferenceError> {
         let c = &self.config;
-        let t = ids.len();
-        if t == 0 {
+        if ids.is_empty() {
             return Err(ReferenceError::TooFewTokens { found: 0, needed: 1 });
         }
-        let embedding = self.stored("model.embed_tokens.weight", &[c.vocab_size, c.hidden_size])?;
-        let mut x = vec![0.0; t * c.hidden_size]; // [t, hidden_size]
-        for (&id, row) in ids.iter().zip(x.chunks_exact_mut(c.hidden_size)) {
+        let embedding = self.embedding()?;
+        let mut values = vec![0.0; ids.len() * c.hidden_size];
+        for (&id, row) in ids.iter().zip(values.chunks_exact_mut(c.hidden_size)) {
             if id as usize >= c.vocab_size {
                 return Err(ReferenceError::UnknownToken { id, vocab_size: c.vocab_size });
             }
             embedding.widen_row(id as usize, row);
         }
-        sink("model.embed_tokens", &[t, c.hidden_size], &x);
-        let rotary = Rotary::new(t, c.head_dim, c.rope_theta);
-        for layer in 0..c.n_layers {
-            let prefix = format!("model.layers.{layer}");
-            self.attention(&prefix, &rotary, &mut x, sink)?;
-            self.mlp(&prefix, &mut x, sink)?;
-            sink(&prefix, &[t, c.hidden_size], &x);
+        Ok(Tensor { shape: vec![ids.len(), c.hidden_size], values })
+    }
+
+    /// Every tensor of layer `layer` by checkpoint key, given `hidden`, `[n_positions, hidden_size]`, from position 0 on.
+    pub fn layer_on(&self, layer: usize, hidden: &[f64]) -> Result<Tensors, ReferenceError> {
+        let c = &self.config;
+        if layer >= c.n_layers || hidden.is_empty() || !hidden.len().is_multiple_of(c.hidden_size) {
+            return Err(ReferenceError::NoInput { layer, n_values: hidden.len() });
         }
-        let normed = self.rms_norm("model.norm", &x)?;
+        let rotary = Rotary::new(hidden.len() / c.hidden_size, c.head_dim, c.rope_theta);
+        let mut tensors = Tensors::new();
+        self.layer(layer, &rotary, &mut hidden.to_vec(), &mut |key, shape, values| {
+            tensors.insert(key.to_owned(), Tensor { shape: shape.to_vec(), values: values.to_vec() });
+        })?;
+        Ok(tensors)
+    }
+
+    /// The final norm's output and the logits of every position, by checkpoint key, given `hidden`.
+    pub fn head_on(&self, hidden: &[f64]) -> Result<Tensors, ReferenceError> {
+        let c = &self.config;
+        if hidden.is_empty() || !hidden.len().is_multiple_of(c.hidden_size) {
+            return Err(ReferenceError::NoInput { layer: c.n_layers, n_values: hidden.len() });
+        }
+        let mut tensors = Tensors::new();
+        let logits = self.head(hidden, Rows::All, &mut |key, shape, values| {
+            tensors.insert(key.to_owned(), Tensor { shape: shape.to_vec(), values: values.to_vec() });
+        })?;
+        tensors.insert("logits".to_owned(), logits);
+        Ok(tensors)
+    }
+
+    fn forward(&self, ids: &[u32], rows: Rows, sink: Sink<'_>) -> Result<Tensor, ReferenceError> {
+        let c = &self.config;
+        let Tensor { shape, values: mut x } = self.embed(ids)?; // [t, hidden_size]
+        sink("model.embed_tokens", &shape, &x);
+        let rotary = Rotary::new(ids.len(), c.head_dim, c.rope_theta);
+        for layer in 0..c.n_layers {
+            self.layer(layer, &rotary, &mut x, sink)?;
+        }
+        self.head(&x, rows, sink)
+    }
+
+    fn layer(
+        &self,
+        layer: usize,
+        rotary: &Rotary,
+        x: &mut [f64],
+        sink: Sink<'_>,
+    ) -> Result<(), ReferenceError> {
+        let prefix = format!("model.layers.{layer}");
+        self.attention(&prefix, rotary, x, sink)?;
+        self.mlp(&prefix, x, sink)?;
+        sink(&prefix, &[x.len() / self.config.hidden_size, self.config.hidden_size], x);
+        Ok(())
+    }
+
+    fn head(&self, x: &[f64], rows: Rows, sink: Sink<'_>) -> Result<Tensor, ReferenceError> {
+        let c = &self.config;
+        let t = x.len() / c.hidden_size;
+        let normed = self.rms_norm("model.norm", x)?;
         sink("model.norm", &[t, c.hidden_size], &normed);
         let head = if c.tie_word_embeddings {
-            embedding
+            self.embedding()?
         } else {
             self.stored("lm_head.weight", &[c.vocab_size, c.hidden_size])?
         };
@@ -150,6 +204,10 @@ impl Reference {
         let values =
             multiply(&normed[(t - n_rows) * c.hidden_size..], &head, c.vocab_size, c.hidden_size, None);
         Ok(Tensor { shape: vec![n_rows, c.vocab_size], values })
+    }
+
+    fn embedding(&self) -> Result<Stored, ReferenceError> {
+        self.stored("model.embed_tokens.weight", &[self.config.vocab_size, self.config.hidden_size])
     }
 
     /// `x += O(softmax(Q K^T / sqrt(head_dim)) V)`, causal, with the residual.
@@ -471,6 +529,27 @@ mod tests {
         for (key, tensor) in &trace {
             key.parse::<apr_generation::TensorKey>().unwrap();
             assert_eq!(tensor.values.len(), tensor.shape.iter().product::<usize>(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_layer_by_itself_computes_what_it_computes_among_the_others() {
+        let c = config(2);
+        let model = reference(c.clone(), made_up(&c));
+        let ids = [1, 2, 3];
+        let trace = model.trace(&ids, Rows::All, |_| true).unwrap();
+        let mut input = model.embed(&ids).unwrap().values;
+        for layer in 0..c.n_layers {
+            let tensors = model.layer_on(layer, &input).unwrap();
+            assert_eq!(tensors.len(), 11);
+            assert!(tensors.iter().all(|(key, tensor)| *tensor == trace[key]), "layer {layer}");
+            input.clone_from(&tensors[&format!("model.layers.{layer}")].values);
+        }
+        let head = model.head_on(&input).unwrap();
+        assert!(head.len() == 2 && head.iter().all(|(key, tensor)| *tensor == trace[key]));
+        for (layer, n_values) in [(2, 8), (0, 0), (0, 9)] {
+            let error = model.layer_on(layer, &vec![0.0; n_values]).unwrap_err();
+            assert!(error.to_string().contains("no input of layer"), "{error}");
         }
     }
 

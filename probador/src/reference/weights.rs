@@ -75,6 +75,14 @@ pub enum ReferenceError {
         /// Number of tokens.
         vocab_size: usize,
     },
+    /// Values that are not the hidden states of whole positions, or a layer that is not there.
+    #[error("{n_values} values are no input of layer {layer} of this model")]
+    NoInput {
+        /// The layer; the number of layers stands for the head.
+        layer: usize,
+        /// Values there are.
+        n_values: usize,
+    },
     /// No id at all, or too few for what was asked.
     #[error("{found} token ids are too few: {needed} are needed")]
     TooFewTokens {

@@ -3,6 +3,7 @@
 
 mod distribution;
 mod generate;
+mod layered;
 mod model;
 mod probe;
 mod sampler;
@@ -12,6 +13,7 @@ pub use distribution::{Candidate, log_probability, log_sum_exp, top_candidates};
 pub use generate::{
     FinishReason, Generation, GenerationError, GenerationParams, Observer, Step, generate, generate_after,
 };
+pub use layered::Layered;
 pub use model::{CausalLm, LogitRows, Logits, ModelError};
 pub use probe::{Probe, Recorder, Site, TensorKey, Trace, UnknownTensorKey};
 pub use sampler::{NotANumber, Sampler, SamplingParamError, SamplingParams};

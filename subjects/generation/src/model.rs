@@ -139,4 +139,22 @@ pub enum ModelError {
     /// A prefill without tokens has no logits to return.
     #[error("no token to evaluate: the prompt is empty")]
     EmptyPrompt,
+    /// Layers that the model does not have.
+    #[error("layers {first} to {end} (not counting the last) were asked for, the model has {n_layers}")]
+    UnknownLayer {
+        /// The first that was asked for.
+        first: usize,
+        /// One past the last that was asked for.
+        end: usize,
+        /// Number of layers there are.
+        n_layers: usize,
+    },
+    /// Values that do not make up whole positions.
+    #[error("{n_values} values are no hidden states: a position has {hidden_size}")]
+    NoHiddenStates {
+        /// Values there are.
+        n_values: usize,
+        /// Values that each position has.
+        hidden_size: usize,
+    },
 }

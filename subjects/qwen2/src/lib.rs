@@ -1,6 +1,6 @@
 //! Qwen2 inference (Bai et al. 2023): a decoder with grouped-query attention, rotary positions, RMSNorm and SwiGLU.
 //!
-//! Read in this order: `config`, `weights`, `rotary`, `kv_cache`, `attention`, `mlp`, `layer`, `model`. `Config` is what
+//! Read in this order: `config`, `weights`, `rotary`, `kv_cache`, `attention`, `mlp`, `layer`, `model`, `layered`. `Config` is what
 //! the file says, `Weights` what was trained, the cache and the activations are the state of one sequence.
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ mod error;
 mod forward;
 mod kv_cache;
 mod layer;
+mod layered;
 mod mlp;
 mod model;
 mod rotary;

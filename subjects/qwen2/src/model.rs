@@ -27,21 +27,21 @@ pub struct LoadOptions {
 pub const DEFAULT_CONTEXT: usize = 4096;
 
 /// Positions evaluated at once: enough to reuse each weight from cache, few enough to bound the activations' memory.
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// A Qwen2 model with a cache of its own.
 pub struct Qwen2 {
-    shared: Arc<Shared>,
-    cache: KvCache,
-    activations: Activations,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) cache: KvCache,
+    pub(crate) activations: Activations,
 }
 
 /// What forks of a model have in common.
-struct Shared {
-    config: Config,
-    weights: Weights,
-    rotary: Rotary,
-    compute: Compute,
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) weights: Weights,
+    pub(crate) rotary: Rotary,
+    pub(crate) compute: Compute,
     context_length: usize,
 }
 
@@ -114,26 +114,39 @@ impl Qwen2 {
         }
         self.cache.advance(n);
 
-        let first = match rows {
-            LogitRows::All => 0,
-            LogitRows::Last => n - 1,
-        };
-        let sees_norm = pass.probe.as_ref().is_some_and(|probe| probe.wants(TensorKey::Norm));
-        let normed_from = if sees_norm { 0 } else { first };
-        let range = normed_from * hidden_size..n * hidden_size;
-        let Activations { hidden, normed, normed_narrow, .. } = activations;
-        pass.norm(&hidden[range.clone()], &weights.norm, &mut normed[range.clone()]);
-        compute.narrow(&normed[range.clone()], &mut normed_narrow[range]);
-        if sees_norm {
-            pass.show_key(TensorKey::Norm, normed_narrow);
-        }
-        let n_before = logits.len();
-        logits.resize(n_before + (n - first) * config.vocab_size, 0.0);
-        let new = &mut logits[n_before..];
-        compute.matmul(&normed_narrow[first * hidden_size..], &weights.lm_head, None, new); // [rows, vocab_size]
-        pass.n = n - first;
-        pass.show_key(TensorKey::Logits, new);
+        head(&mut pass, weights, activations, rows, logits);
     }
+}
+
+/// Norms the residual stream in the activations and appends to `logits` the rows that `rows` asks for.
+pub(crate) fn head(
+    pass: &mut Pass<'_, '_>,
+    weights: &Weights,
+    activations: &mut Activations,
+    rows: LogitRows,
+    logits: &mut Vec<f32>,
+) {
+    let (n, config) = (pass.n, pass.config);
+    let hidden_size = config.hidden_size;
+    let first = match rows {
+        LogitRows::All => 0,
+        LogitRows::Last => n - 1,
+    };
+    let sees_norm = pass.probe.as_ref().is_some_and(|probe| probe.wants(TensorKey::Norm));
+    let normed_from = if sees_norm { 0 } else { first };
+    let range = normed_from * hidden_size..n * hidden_size;
+    let Activations { hidden, normed, normed_narrow, .. } = activations;
+    pass.norm(&hidden[range.clone()], &weights.norm, &mut normed[range.clone()]);
+    pass.compute.narrow(&normed[range.clone()], &mut normed_narrow[range]);
+    if sees_norm {
+        pass.show_key(TensorKey::Norm, normed_narrow);
+    }
+    let n_before = logits.len();
+    logits.resize(n_before + (n - first) * config.vocab_size, 0.0);
+    let new = &mut logits[n_before..];
+    pass.compute.matmul(&normed_narrow[first * hidden_size..], &weights.lm_head, None, new); // [rows, vocab_size]
+    pass.n = n - first;
+    pass.show_key(TensorKey::Logits, new);
 }
 
 impl CausalLm for Qwen2 {

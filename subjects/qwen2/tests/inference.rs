@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use apr_format::AprFile;
-use apr_generation::{CausalLm, LogitRows, ModelError, Recorder, Site, TensorKey};
+use apr_generation::{CausalLm, Layered, LogitRows, ModelError, Recorder, Site, TensorKey};
 use apr_qwen2::{LoadOptions, Qwen2};
 use apr_tokenizer::TokenId;
 use rand::{Rng, SeedableRng};
@@ -142,4 +142,60 @@ fn a_probe_is_shown_only_what_it_wants() {
         recorder.into_tensors().into_keys().collect::<Vec<_>>(),
         [TensorKey::Layer(3, Site::DownProj)]
     );
+}
+
+/// The residual stream before the first layer, as the model itself shows it.
+fn embedded(model: &mut Qwen2, ids: &[TokenId]) -> Vec<f64> {
+    let mut recorder = Recorder::new(|key| key == TensorKey::Embedding);
+    model.reset();
+    model.prefill(ids, LogitRows::Last, Some(&mut recorder)).unwrap();
+    model.reset();
+    recorder.into_tensors()[&TensorKey::Embedding].values.iter().map(|&value| f64::from(value)).collect()
+}
+
+#[test]
+fn layers_and_head_run_by_themselves_give_the_bits_of_a_whole_pass() {
+    // Longer than a block, so that the second one starts behind a cache.
+    let ids = random_ids(21, 530);
+    let mut model = tiny(2, 600);
+    let mut whole = Recorder::new(|_| true);
+    let logits = model.prefill(&ids, LogitRows::All, Some(&mut whole)).unwrap();
+    let whole = whole.into_tensors();
+    let mut hidden = embedded(&mut model, &ids);
+    let mut parts = Recorder::new(|_| true);
+    for part in [0..2, 2..3, 3..model.n_layers()] {
+        model.run_layers(part, &mut hidden, Some(&mut parts)).unwrap();
+    }
+    assert_eq!(model.position(), 0, "no sequence is left behind");
+    let by_parts = model.run_head(&hidden, LogitRows::All, Some(&mut parts)).unwrap();
+    assert!(bits(by_parts.values()) == bits(logits.values()), "the logits differ");
+    let last = model.run_head(&hidden, LogitRows::Last, None).unwrap();
+    assert!(bits(last.values()) == bits(logits.last()), "the last row differs");
+    for (key, tensor) in parts.into_tensors() {
+        assert!(tensor == whole[&key], "`{key}` differs");
+    }
+}
+
+#[test]
+fn hidden_states_and_layers_that_do_not_exist_are_refused() {
+    let mut model = tiny(1, 4);
+    let (n_layers, hidden_size) = (model.n_layers(), model.hidden_size());
+    let mut hidden = vec![0.5; 2 * hidden_size];
+    for (layers, n_values, expected) in [
+        (0..n_layers + 1, hidden_size, ModelError::UnknownLayer { first: 0, end: n_layers + 1, n_layers }),
+        (0..1, hidden_size + 1, ModelError::NoHiddenStates { n_values: hidden_size + 1, hidden_size }),
+        (0..1, 0, ModelError::EmptyPrompt),
+    ] {
+        assert_eq!(model.run_layers(layers, &mut hidden[..n_values], None), Err(expected));
+    }
+    assert!(model.run_head(&hidden[..3], LogitRows::All, None).is_err());
+    let mut too_many = vec![0.5; 5 * hidden_size];
+    let error = model.run_layers(0..1, &mut too_many, None).unwrap_err();
+    assert!(matches!(error, ModelError::ContextOverflow { needed: 5, context_length: 4, .. }), "{error}");
+    assert!(
+        too_many.iter().all(|value| value.to_bits() == 0.5_f64.to_bits()),
+        "an error leaves the hidden states alone"
+    );
+    model.run_layers(1..1, &mut hidden, None).unwrap();
+    assert!(hidden.iter().all(|value| value.to_bits() == 0.5_f64.to_bits()), "no layer changes nothing");
 }
