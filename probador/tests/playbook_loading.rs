@@ -1,5 +1,4 @@
 //! Playbooks are read strictly: whatever is hostile, unknown, contradictory or vacuous is refused with its place.
-#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

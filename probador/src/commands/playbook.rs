@@ -242,7 +242,7 @@ fn source(path: &Path, workspace: &Workspace) -> anyhow::Result<SourceText> {
     let file = inside.map_or_else(|_| path.display().to_string(), |inside| inside.display().to_string());
     let text = String::from_utf8(bytes).map_err(|error| {
         let upto = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..upto].iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
+        let line = error.as_bytes()[..upto].split(|&byte| byte == b'\n').count() as u64;
         let at = crate::yaml::Position { line, column: 1 };
         let what = "this line is not text in UTF-8".to_owned();
         LoadError::Invalid(vec![crate::yaml::Problem { file: file.clone(), at, what }])

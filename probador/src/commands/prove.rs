@@ -173,6 +173,9 @@ fn try_all(trials: &Trials, jobs: &[&Job<'_>], mut ended: impl FnMut(&Job<'_>, T
     in_lanes(&lanes, work, |job, trial| ended(job, trial));
 }
 
+/// A fault in the sources, and the claims that are to be tried under it.
+type Planting<'j> = (&'j Fault, Vec<(&'j Claim, &'j Job<'j>)>);
+
 /// Tries the jobs' faults in the sources: first the sources as they are, built in the scratch copy, then fault by fault,
 /// since each is a build.
 fn try_in_sources(
@@ -182,7 +185,7 @@ fn try_in_sources(
     printer: &mut Printer,
     mut ended: impl FnMut(&Job<'_>, &TargetTrial) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut by_fault: BTreeMap<&str, (&Fault, Vec<(&Claim, &Job<'_>)>)> = BTreeMap::new();
+    let mut by_fault: BTreeMap<&str, Planting<'_>> = BTreeMap::new();
     // Playbooks name no fault in the sources.
     for (claim, job) in jobs.iter().filter_map(|&job| Some((job.target.claim()?, job))) {
         if matches!(trials[&job.target.name()].standing, Standing::Doubtful { .. } | Standing::Waiting { .. })

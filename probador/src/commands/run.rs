@@ -141,7 +141,7 @@ fn run_all(
     let mut all = Vec::new();
     let mut broken = None;
     for lanes in [[of(Group::Process), of(Group::File)], [of(Group::Perf), Vec::new()]] {
-        in_lanes(&lanes, &work, |_, came| match came {
+        in_lanes(&lanes, work, |_, came| match came {
             Ok(came) => {
                 if args.format == Format::Human {
                     let line = came.line(printer);

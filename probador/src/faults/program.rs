@@ -131,7 +131,8 @@ pub fn misbehave(name: &str, call: &Call) -> anyhow::Result<Printed> {
             let ballast = act(call)?;
             let printed = run_within(&call.apr, &call.arguments, None);
             // Read, so that it is held until now.
-            if ballast.last() == Some(&u8::MAX) { anyhow::bail!("the ballast is broken") } else { printed }
+            anyhow::ensure!(ballast.last() != Some(&u8::MAX), "the ballast is broken");
+            printed
         }
         After(alter) => alter(call, run_within(&call.apr, &call.arguments, None)?),
     }

@@ -1,6 +1,7 @@
 //! One run through the steps of a playbook, in a folder of its own, with its services beside it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -301,7 +302,8 @@ impl Attempt<'_> {
         let env = self.playbook.env.iter().chain(&step.env);
         let env = env.map(|(name, value)| (name, filled(value, &self.values, str::to_owned)));
         for (name, value) in env {
-            line.push_str(&format!("{name}={} ", quoted(value.as_ref())));
+            // Writing to a string cannot fail.
+            let _ = write!(line, "{name}={} ", quoted(value.as_ref()));
         }
         let mut words = self.words(step).unwrap_or_default();
         if let Some(first) = words.first_mut().filter(|first| *first == "apr") {

@@ -410,7 +410,7 @@ fn judge_repeats(repeats: Option<u32>, min_pass: Option<u32>, node: &Node, probl
     }
     match (min_pass, repeats) {
         (Some(_), None) => {
-            problems.add(place(node, "min_pass").at, "`min_pass` is of `repeats`, and there are none")
+            problems.add(place(node, "min_pass").at, "`min_pass` is of `repeats`, and there are none");
         }
         (Some(least), Some(n)) if least == 0 || least > n => {
             problems.add(place(node, "min_pass").at, format!("`min_pass` is between 1 and the {n} repeats"));

@@ -28,7 +28,7 @@ fn check(file: &Path, command: impl FnOnce(&mut assert_cmd::Command)) {
     let output = program.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(started.elapsed() < Duration::from_secs(20), "{} took {:?}", file.display(), started.elapsed());
-    let expected = if is_sound(file) { 0 } else { 1 };
+    let expected = i32::from(!is_sound(file));
     assert_eq!(output.status.code(), Some(expected), "{}: {said}", file.display());
     let all = said + &String::from_utf8_lossy(&output.stdout);
     let name = file.file_name().unwrap().to_string_lossy();
