@@ -12,6 +12,8 @@ use super::attributes::is_test_only;
 /// Every crate under a root.
 pub(super) struct Tree {
     crates: Vec<Crate>,
+    /// What workspaces declare for their members, with the manifest that does.
+    workspace_dependencies: Vec<(String, Dependency)>,
 }
 
 /// A package: its manifest and its Rust files.
@@ -144,9 +146,9 @@ impl Tree {
     pub(super) fn of_files(files: impl IntoIterator<Item = (String, String)>) -> Result<Self, LintError> {
         let (manifests, sources): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|(path, _)| path.rsplit('/').next() == Some("Cargo.toml"));
-        let mut crates = Vec::new();
+        let (mut crates, mut workspace_dependencies) = (Vec::new(), Vec::new());
         for (path, text) in manifests {
-            crates.extend(read_manifest(path, &text)?);
+            crates.extend(read_manifest(path, &text, &mut workspace_dependencies)?);
         }
         for (path, text) in sources {
             // The innermost package around a file owns it.
@@ -171,12 +173,17 @@ impl Tree {
             mark_test_modules(krate);
         }
         crates.retain(|krate| !krate.files.is_empty());
-        Ok(Self { crates })
+        Ok(Self { crates, workspace_dependencies })
     }
 
     /// Every crate.
     pub(super) fn crates(&self) -> &[Crate] {
         &self.crates
+    }
+
+    /// What workspaces declare for their members, with the manifest that does.
+    pub(super) fn workspace_dependencies(&self) -> &[(String, Dependency)] {
+        &self.workspace_dependencies
     }
 
     /// The crates that are under test: all but the engine.
@@ -264,6 +271,7 @@ fn mark_test_modules(krate: &mut Crate) {
 #[serde(rename_all = "kebab-case")]
 struct Manifest {
     package: Option<Package>,
+    workspace: Option<DependencyTables>,
     #[serde(default)]
     dependencies: Table,
     #[serde(default)]
@@ -292,9 +300,23 @@ struct DependencyTables {
 
 type Table = BTreeMap<String, Spanned<toml::Value>>;
 
-fn read_manifest(path: String, text: &str) -> Result<Option<Crate>, LintError> {
+fn read_manifest(
+    path: String,
+    text: &str,
+    of_workspace: &mut Vec<(String, Dependency)>,
+) -> Result<Option<Crate>, LintError> {
     let manifest: Manifest = toml::from_str(text)
         .map_err(|error| LintError::Manifest { path: path.clone(), what: error.message().to_owned() })?;
+    let dependency = |name: &String, value: &Spanned<toml::Value>, is_dev| {
+        let package = value.get_ref().get("package").and_then(toml::Value::as_str).unwrap_or(name);
+        // A table of its own (`[dependencies.name]`) spans from its header or its first key.
+        let line = 1 + text[..value.span().start].matches('\n').count();
+        Dependency { name: name.clone(), package: package.to_owned(), is_dev, line }
+    };
+    if let Some(workspace) = &manifest.workspace {
+        let declared = workspace.dependencies.iter();
+        of_workspace.extend(declared.map(|(name, value)| (path.clone(), dependency(name, value, false))));
+    }
     let Some(package) = manifest.package else { return Ok(None) };
     let mut dependencies = Vec::new();
     let top = DependencyTables {
@@ -309,16 +331,7 @@ fn read_manifest(path: String, text: &str) -> Result<Option<Crate>, LintError> {
             (&tables.dev_dependencies, true),
         ];
         for (table, is_dev) in listed {
-            for (name, value) in table {
-                let package = value.get_ref().get("package").and_then(toml::Value::as_str).unwrap_or(name);
-                let line = 1 + text[..value.span().start].matches('\n').count();
-                dependencies.push(Dependency {
-                    name: name.clone(),
-                    package: package.to_owned(),
-                    is_dev,
-                    line,
-                });
-            }
+            dependencies.extend(table.iter().map(|(name, value)| dependency(name, value, is_dev)));
         }
     }
     dependencies.sort_by_key(|dependency| dependency.line);
