@@ -59,7 +59,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// Packages that people choose for speed or memory, and what each is for.
-pub(super) const CHOSEN: &[(&str, &str)] = &[
+pub const CHOSEN: &[(&str, &str)] = &[
     ("ahash", "a fast hash for maps"),
     ("aho-corasick", "many needles in one pass"),
     ("arrayvec", "lists on the stack"),

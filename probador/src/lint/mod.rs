@@ -25,6 +25,7 @@ mod tree;
 use std::path::Path;
 
 pub use finding::Finding;
+pub use j24_performance_crates::CHOSEN as PERFORMANCE_CRATES;
 pub use rule::{Example, Kind, RULES, Rule};
 pub use sarif::{Sarif, sarif};
 pub use suppressions::Suppressed;

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::interpreter::{Frame, Interpreter, is_plain, member_name};
+use super::expressions::{is_plain, member_name};
+use super::interpreter::{Frame, Interpreter};
 use super::value::{Origins, Value};
 
 /// Fields that say how to answer, not what was said.

@@ -83,6 +83,14 @@ pub(super) fn literal_test(text: &str, how: How) -> Origins {
     if how == How::Search || !is_word || greets { Origins::CHOICE } else { Origins::CHOSEN }
 }
 
+/// What searching a text that may be a prompt or a model's own words for this literal asks: a phrase is looked for in
+/// what was said, a word or a sign in either.
+pub(super) fn phrase_test(of: &Value, text: &str, how: How) -> Origins {
+    let is_phrase =
+        text.split_whitespace().filter(|word| word.chars().any(char::is_alphanumeric)).count() >= 2;
+    if of.any(Origins::SAID) && is_phrase { literal_test(text, how) } else { Origins::NONE }
+}
+
 /// What comparing a prompt with this number asks.
 pub(super) fn number_test(of: &Value, number: u128) -> Origins {
     if of.any(Origins::MODEL) {

@@ -7,12 +7,18 @@
 
 mod assign;
 mod calls;
+mod closures;
 mod conditions;
+mod expressions;
 mod interpreter;
 mod known;
+mod macros;
+mod methods;
+mod outside;
 mod program;
 mod value;
 
+pub(super) use assign::holds_text;
 pub(super) use interpreter::{Emission, Interpreter, Leaves};
 pub(super) use program::{Macros, Program, TypeInfo};
 pub(super) use value::{Origins, Value};

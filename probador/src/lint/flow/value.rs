@@ -136,7 +136,10 @@ impl Value {
         let tells = |value: &Self| {
             let origins = value.origins;
             let prose = u8::from(origins.any(Origins::PROSE | Origins::NUMBERS));
-            value.literal.map_or(0, |_| 1 + prose * 2 + u8::from(origins.any(Origins::CHOICE)))
+            let stands_in = u8::from(origins.any(Origins::INSTEAD));
+            value
+                .literal
+                .map_or(0, |_| 1 + stands_in * 4 + prose * 2 + u8::from(origins.any(Origins::CHOICE)))
         };
         if tells(other) > tells(self) {
             self.literal = other.literal;

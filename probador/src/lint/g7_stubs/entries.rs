@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use syn::visit::{self, Visit};
 
 use super::super::calls::Function;
-use super::super::flow::{Origins, Program, Value};
+use super::super::flow::{Origins, Program, Value, holds_text};
 use super::super::tree::{Role as FileRole, Tree};
 
 /// A function to run from outside.
@@ -101,7 +101,8 @@ pub(super) fn of(tree: &Tree, program: &Program<'_>) -> Vec<Entry> {
         let takes_prompt = arguments.iter().any(|argument| argument.any(Origins::PROMPT));
         let is_called = called.contains(&index);
         let returns_text =
-            returns(function, &["String", "str", "Cow", "TokenId", "u32", "Response", "Reply", "Completion"]);
+            returns(function, &["String", "str", "Cow", "TokenId", "u32", "Response", "Reply", "Completion"])
+                || returns_holder_of_text(function, program);
         let is_model = function.implements.as_deref() == Some("CausalLm")
             && ["prefill", "decode", "forward"].contains(&function.name.as_str());
         let is_forward = FORWARD.contains(&function.name.as_str()) && takes_tokens(function);
@@ -268,6 +269,13 @@ fn returns(function: &Function<'_>, any: &[&str]) -> bool {
         }
         syn::ReturnType::Default => false,
     }
+}
+
+/// Whether what is returned is a type of the tree with text among its fields.
+fn returns_holder_of_text(function: &Function<'_>, program: &Program<'_>) -> bool {
+    let syn::ReturnType::Type(_, ty) = &function.signature.output else { return false };
+    let Some(ty) = program.type_in(success(ty), function.self_type.as_deref()) else { return false };
+    program.type_info(&ty).is_some_and(|info| info.fields.values().any(|field| holds_text(field)))
 }
 
 /// What a `Result` holds when all is well.
