@@ -134,9 +134,9 @@ fn check(tree: &Tree, findings: &mut Findings) -> Result<(), LintError> {
         .crates()
         .iter()
         .flat_map(|krate| krate.dependencies.iter().map(|d| (krate.manifest.as_str(), d)));
-    let of_workspaces =
-        tree.workspace_dependencies().iter().map(|(manifest, dependency)| (manifest.as_str(), dependency));
-    for (manifest, dependency) in of_crates.chain(of_workspaces) {
+    let of_others =
+        tree.other_dependencies().iter().map(|(manifest, dependency)| (manifest.as_str(), dependency));
+    for (manifest, dependency) in of_crates.chain(of_others) {
         if let Some((package, what)) = CHOSEN.iter().find(|(package, _)| *package == dependency.package) {
             findings.at_line(manifest, dependency.line, 1, format!("declares `{package}`: {what}"));
         }

@@ -12,8 +12,8 @@ use super::attributes::is_test_only;
 /// Every crate under a root.
 pub(super) struct Tree {
     crates: Vec<Crate>,
-    /// What workspaces declare for their members, with the manifest that does.
-    workspace_dependencies: Vec<(String, Dependency)>,
+    /// What workspaces and packages without sources of their own declare, with the manifest that does.
+    other_dependencies: Vec<(String, Dependency)>,
 }
 
 /// A package: its manifest and its Rust files.
@@ -146,9 +146,9 @@ impl Tree {
     pub(super) fn of_files(files: impl IntoIterator<Item = (String, String)>) -> Result<Self, LintError> {
         let (manifests, sources): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|(path, _)| path.rsplit('/').next() == Some("Cargo.toml"));
-        let (mut crates, mut workspace_dependencies) = (Vec::new(), Vec::new());
+        let (mut crates, mut other_dependencies) = (Vec::new(), Vec::new());
         for (path, text) in manifests {
-            crates.extend(read_manifest(path, &text, &mut workspace_dependencies)?);
+            crates.extend(read_manifest(path, &text, &mut other_dependencies)?);
         }
         for (path, text) in sources {
             // The innermost package around a file owns it.
@@ -172,8 +172,14 @@ impl Tree {
         for krate in &mut crates {
             mark_test_modules(krate);
         }
+        // A package whose sources are somewhere else (fuzz targets) still declares what it depends on.
+        for krate in crates.iter_mut().filter(|krate| krate.files.is_empty()) {
+            let declared = std::mem::take(&mut krate.dependencies);
+            other_dependencies
+                .extend(declared.into_iter().map(|dependency| (krate.manifest.clone(), dependency)));
+        }
         crates.retain(|krate| !krate.files.is_empty());
-        Ok(Self { crates, workspace_dependencies })
+        Ok(Self { crates, other_dependencies })
     }
 
     /// Every crate.
@@ -181,9 +187,9 @@ impl Tree {
         &self.crates
     }
 
-    /// What workspaces declare for their members, with the manifest that does.
-    pub(super) fn workspace_dependencies(&self) -> &[(String, Dependency)] {
-        &self.workspace_dependencies
+    /// What workspaces and packages without sources of their own declare, with the manifest that does.
+    pub(super) fn other_dependencies(&self) -> &[(String, Dependency)] {
+        &self.other_dependencies
     }
 
     /// The crates that are under test: all but the engine.
