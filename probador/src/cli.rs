@@ -194,7 +194,7 @@ pub enum LintFormat {
 /// `lint`.
 #[derive(Clone, Debug, Args)]
 pub struct LintArgs {
-    /// Only these rules [default: all]
+    /// Only these rules, with the entries of those that are inventories [default: all]
     #[arg(value_name = "RULE")]
     pub rules: Vec<String>,
     /// How to print findings

@@ -14,6 +14,7 @@ mod g_code_quality;
 pub mod golden;
 mod h_full_lifecycle;
 mod hub;
+mod j_profiling;
 mod playbooks;
 mod samples;
 mod subject;
@@ -53,6 +54,7 @@ pub fn registry() -> Vec<(&'static str, CheckFn)> {
         g_code_quality::CHECKS,
         golden::CHECKS,
         h_full_lifecycle::CHECKS,
+        j_profiling::CHECKS,
     ]
     .concat()
 }

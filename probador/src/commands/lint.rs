@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::workspace;
 use crate::cli::{Global, LintArgs, LintFormat};
 use crate::exit::ExitStatus;
-use crate::lint::{self, RULES, Rule};
+use crate::lint::{self, Finding, Kind, Linted, RULES, Rule};
 use crate::printer::Printer;
 use crate::process::Program;
 use crate::stored::{CLIPPY, ToolResult, tree_hash};
@@ -44,18 +44,38 @@ fn own_rules(args: &LintArgs, workspace: &Workspace, printer: &mut Printer) -> a
     };
     let linted = lint::run(workspace.root(), &rules)?;
     match args.format {
-        LintFormat::Human => linted.findings.iter().for_each(|finding| printer.data(&finding.to_string())),
+        LintFormat::Human => print_human(&linted, !args.rules.is_empty(), printer),
         LintFormat::Json => printer.data(&serde_json::to_string_pretty(&linted)?),
         LintFormat::Sarif => printer.data(&serde_json::to_string_pretty(&lint::sarif(&linted))?),
     }
+    let inventories = rules.iter().filter(|rule| rule.kind == Kind::Inventory).map(|rule| {
+        let n = linted.inventory.iter().filter(|entry| entry.rule == rule.id).count();
+        format!(", {n} entries of {}", rule.id)
+    });
     printer.talk(&format!(
-        "{}: {} findings in {} files of {} crates",
+        "{}: {} findings, {} excused{} in {} files of {} crates",
         linted.rules.join(" "),
         linted.findings.len(),
+        linted.suppressed.len(),
+        inventories.collect::<String>(),
         linted.n_files,
         linted.n_crates
     ));
     Ok(if linted.findings.is_empty() { ExitStatus::Pass } else { ExitStatus::Failed })
+}
+
+/// Findings, what is excused and why; and the entries of inventories when they were asked for by name.
+fn print_human(linted: &Linted, lists_entries: bool, printer: &mut Printer) {
+    let mut print = |finding: &Finding| printer.data(&finding.to_string());
+    linted.findings.iter().for_each(&mut print);
+    if lists_entries {
+        linted.inventory.iter().for_each(&mut print);
+    }
+    for suppressed in &linted.suppressed {
+        let what = suppressed.finding.to_string();
+        let what = what.lines().next().unwrap_or_default();
+        printer.data(&format!("{what}\nexcused at {}: {}", suppressed.by, suppressed.reason));
+    }
 }
 
 /// Runs clippy over every target of the workspace and collects what it says.

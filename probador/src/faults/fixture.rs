@@ -17,18 +17,37 @@ pub(super) enum Made {
     Result(PathBuf),
 }
 
-/// Makes the fixture of the fault `name` in `folder`: the first tree that the rule itself says it must flag.
+/// Faults, their rules, and which of the trees that the rule must flag is planted: the first whose description begins
+/// so.
+const TREES: [(&str, &str, &str); 17] = [
+    ("unsafe-without-reason", "G2", ""),
+    ("model-read-into-memory", "G4", ""),
+    ("raw-safetensors-in-inference", "G5", ""),
+    ("string-as-error", "G6", ""),
+    ("reply-by-search", "G7", "the specification's anti-pattern"),
+    ("reply-by-closure", "G7", "the search behind a helper"),
+    ("reply-by-expression", "G7", "a regular expression"),
+    ("reply-by-hash", "G7", "a match on a hash"),
+    ("reply-by-table", "G7", "a phrase table"),
+    ("reply-from-file", "G7", "a reply read from a file"),
+    ("reply-by-draw", "G7", "a random pick"),
+    ("reply-by-handler", "G7", "a request handler"),
+    ("logits-constant", "G7", "constant logits"),
+    ("sleep-and-print", "G7", "sleep and print"),
+    ("naive-elements", "G8", ""),
+    ("naive-matrix-product", "G8", "a matrix product"),
+    ("push-without-capacity", "J23", ""),
+];
+
+/// Makes the fixture of the fault `name` in `folder`: a tree that the rule itself says it must flag.
 pub(super) fn make(name: &str, folder: &Path) -> anyhow::Result<Option<Made>> {
-    let rule = match name {
-        "clippy-warning-stored" => return stored(folder, &["warning: this could be simpler"]).map(Some),
-        "unsafe-without-reason" => "G2",
-        "model-read-into-memory" => "G4",
-        "raw-safetensors-in-inference" => "G5",
-        "string-as-error" => "G6",
-        _ => return Ok(None),
-    };
-    let example = lint::find(rule)?.must_flag.first().context("the rule has no example it must flag")?;
-    tree(example, folder).map(Some)
+    if name == "clippy-warning-stored" {
+        return stored(folder, &["warning: this could be simpler"]).map(Some);
+    }
+    let Some((_, rule, what)) = TREES.iter().find(|(fault, ..)| *fault == name) else { return Ok(None) };
+    let mut examples = lint::find(rule)?.must_flag.iter();
+    let example = examples.find(|example| example.what.starts_with(what));
+    tree(example.context("the rule has no example of that kind")?, folder).map(Some)
 }
 
 /// Makes the fixture's twin that `claim` must not flag, where it judges a tree or a stored result.

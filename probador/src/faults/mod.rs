@@ -8,6 +8,7 @@ mod program;
 mod screen;
 mod wrap;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub struct Planted {
     /// How the `apr` that others start misbehaves.
     program: Option<String>,
     goldens: Option<PathBuf>,
+    leaves_entry_out: bool,
     /// A folder that lives as long as the fault.
     folder: Option<tempfile::TempDir>,
 }
@@ -110,6 +112,12 @@ pub fn plant(name: &str, model: &Path) -> anyhow::Result<Option<Subject>> {
     if name == "hub-serves-corrupt-bytes" {
         return Ok(Some(Subject { model, planted: Planted { serves_corrupt: true, ..Planted::default() } }));
     }
+    if name == "inventory-leaves-one-out" {
+        return Ok(Some(Subject {
+            model,
+            planted: Planted { leaves_entry_out: true, ..Planted::default() },
+        }));
+    }
     if let Some(made) = fixture::make(name, folder.path())? {
         let planted = match made {
             fixture::Made::Tree(root) => Planted { source_root: Some(root), ..Planted::default() },
@@ -171,6 +179,14 @@ impl Planted {
     /// How the `apr` that others start misbehaves.
     pub fn program(&self) -> Option<&str> {
         self.program.as_deref()
+    }
+
+    /// The entries of an inventory; with the fault, without the last.
+    pub fn show_inventory<T: Ord>(&self, mut entries: BTreeSet<T>) -> BTreeSet<T> {
+        if self.leaves_entry_out {
+            entries.pop_last();
+        }
+        entries
     }
 
     /// The planted source tree.

@@ -35,9 +35,13 @@ pub(super) struct Function<'t> {
     pub(super) body: Option<&'t syn::Block>,
     /// What it calls.
     pub(super) calls: Vec<Call>,
-    is_method: bool,
     /// The trait it implements a method of.
-    implements: Option<String>,
+    pub(super) implements: Option<String>,
+    /// Attributes, for what frameworks say with them.
+    pub(super) attributes: &'t [syn::Attribute],
+    is_method: bool,
+    /// Whether another crate can name it: `pub`, or a trait's.
+    is_public: bool,
 }
 
 /// One call.
@@ -45,8 +49,8 @@ pub(super) struct Function<'t> {
 pub(super) enum Call {
     /// `a::b::c`, after the file's imports were followed; called, or named to be called later.
     Path(Vec<String>, SpanKey),
-    /// `.name(..)`.
-    Method(String, SpanKey),
+    /// `.name(..)`, with the number of arguments where the call was parsed.
+    Method(String, SpanKey, Option<usize>),
 }
 
 /// Where a call stands: line and column, from 1.
@@ -104,6 +108,19 @@ impl<'t> CallGraph<'t> {
         reached
     }
 
+    /// Functions reached from these, themselves included.
+    pub(super) fn reached_from(&self, from: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let mut reached = from.clone();
+        let mut ahead: Vec<usize> = from.iter().copied().collect();
+        while let Some(index) = ahead.pop() {
+            for call in &self.functions[index].calls {
+                let callees = self.resolve(&self.functions[index], call);
+                ahead.extend(callees.into_iter().filter(|&callee| reached.insert(callee)));
+            }
+        }
+        reached
+    }
+
     /// The way from an entry to `index`, entry first; the last steps of a long one.
     pub(super) fn way_to(&self, index: usize, reached: &BTreeMap<usize, Option<usize>>) -> String {
         const SHOWN: usize = 6;
@@ -117,7 +134,11 @@ impl<'t> CallGraph<'t> {
     }
 
     /// Whether a method call in `caller` can mean `method`.
-    fn can_mean(&self, caller: &Function<'_>, method: &Function<'_>) -> bool {
+    fn can_mean(&self, caller: &Function<'_>, method: &Function<'_>, n_arguments: Option<usize>) -> bool {
+        let takes = method.signature.inputs.len().saturating_sub(1);
+        if n_arguments.is_some_and(|given| given != takes) || !can_name(caller, method) {
+            return false;
+        }
         let Some(visible) = self.visible.get(caller.krate.name.as_str()) else { return false };
         let of_trait = || {
             let declared = method.implements.as_ref().and_then(|name| self.traits.get(name));
@@ -127,36 +148,58 @@ impl<'t> CallGraph<'t> {
     }
 
     /// Every function that `call` could mean.
-    fn resolve(&self, caller: &Function<'_>, call: &Call) -> Vec<usize> {
+    pub(super) fn resolve(&self, caller: &Function<'_>, call: &Call) -> Vec<usize> {
         let (name, path): (&str, &[String]) = match call {
-            Call::Method(name, _) => (name, &[]),
+            Call::Method(name, ..) => (name, &[]),
             Call::Path(path, _) => match path.split_last() {
                 Some((name, rest)) => (name, rest),
                 None => return Vec::new(),
             },
         };
         let candidates = self.by_name.get(name).into_iter().flatten().copied();
-        let is_method_call = matches!(call, Call::Method(..));
+        if let Call::Method(_, _, n_arguments) = call {
+            let means = |&index: &usize| self.can_mean(caller, &self.functions[index], *n_arguments);
+            return candidates.filter(means).collect();
+        }
         let matches = |&index: &usize| {
             let function = &self.functions[index];
-            if is_method_call {
-                return self.can_mean(caller, function);
+            can_name(caller, function)
+                && match path.last().map(String::as_str) {
+                    // A bare name: a free function of the same crate, or an import that was not followed.
+                    None => function.self_type.is_none() && function.krate.name == caller.krate.name,
+                    Some(last) if starts_upper(last) => function.self_type.as_deref() == Some(last),
+                    Some(_) => function.self_type.is_none() && function.is_in_crate(path, caller),
+                }
+        };
+        let found: Vec<usize> = candidates.filter(matches).collect();
+        // What stands in the file itself, or in the module that is named, is meant before others of the name.
+        let near: Vec<usize> = match path.last() {
+            None => {
+                found.iter().copied().filter(|&index| self.functions[index].file == caller.file).collect()
             }
-            match path.last().map(String::as_str) {
-                // A bare name: a free function of the same crate, or an import that was not followed.
-                None => function.self_type.is_none() && function.krate.name == caller.krate.name,
-                Some(last) if starts_upper(last) => function.self_type.as_deref() == Some(last),
-                Some(_) => function.self_type.is_none() && function.is_in_crate(path, caller),
+            Some(module) => {
+                found.iter().copied().filter(|&index| self.functions[index].is_in_module(module)).collect()
             }
         };
-        candidates.filter(matches).collect()
+        if near.is_empty() { found } else { near }
     }
+}
+
+/// Whether `caller` may name `function`: another crate must make it public.
+fn can_name(caller: &Function<'_>, function: &Function<'_>) -> bool {
+    function.is_public || caller.krate.name == function.krate.name
 }
 
 impl Function<'_> {
     /// What messages call it.
     pub(super) fn label(&self) -> String {
         self.self_type.as_ref().map_or_else(|| self.name.clone(), |owner| format!("{owner}::{}", self.name))
+    }
+
+    /// Whether its file is that of the module `name`.
+    fn is_in_module(&self, name: &str) -> bool {
+        let path = self.file.trim_end_matches(".rs").trim_end_matches("/mod");
+        path.rsplit('/').next() == Some(name)
     }
 
     /// Whether a path that `caller` writes leads into this function's crate.
@@ -225,7 +268,13 @@ struct Collector<'t> {
 }
 
 impl<'t> Collector<'t> {
-    fn add(&mut self, signature: &'t syn::Signature, body: Option<&'t syn::Block>) {
+    fn add(
+        &mut self,
+        attributes: &'t [syn::Attribute],
+        visibility: Option<&syn::Visibility>,
+        signature: &'t syn::Signature,
+        body: Option<&'t syn::Block>,
+    ) {
         let mut calls =
             Calls { imports: &self.imports, self_type: self.self_type.as_deref(), found: Vec::new() };
         if let Some(body) = body {
@@ -241,7 +290,9 @@ impl<'t> Collector<'t> {
             body,
             calls,
             is_method: signature.receiver().is_some(),
+            is_public: visibility.is_none_or(|of| matches!(of, syn::Visibility::Public(_))),
             implements: self.implements.clone(),
+            attributes,
         });
     }
 }
@@ -250,7 +301,7 @@ impl<'t> Visit<'t> for Collector<'t> {
     fn visit_item_fn(&mut self, function: &'t syn::ItemFn) {
         if !is_test_only(&function.attrs) {
             let outer = self.self_type.take();
-            self.add(&function.sig, Some(&function.block));
+            self.add(&function.attrs, Some(&function.vis), &function.sig, Some(&function.block));
             visit::visit_item_fn(self, function);
             self.self_type = outer;
         }
@@ -258,13 +309,14 @@ impl<'t> Visit<'t> for Collector<'t> {
 
     fn visit_impl_item_fn(&mut self, function: &'t syn::ImplItemFn) {
         if !is_test_only(&function.attrs) {
-            self.add(&function.sig, Some(&function.block));
+            let visibility = self.implements.is_none().then_some(&function.vis);
+            self.add(&function.attrs, visibility, &function.sig, Some(&function.block));
             visit::visit_impl_item_fn(self, function);
         }
     }
 
     fn visit_trait_item_fn(&mut self, function: &'t syn::TraitItemFn) {
-        self.add(&function.sig, function.default.as_ref());
+        self.add(&function.attrs, None, &function.sig, function.default.as_ref());
         visit::visit_trait_item_fn(self, function);
     }
 
@@ -338,7 +390,7 @@ impl Calls<'_> {
             let span = tokens[index - 1].span();
             let is_method = at > 0 && matches!(&tokens[at - 1], TokenTree::Punct(p) if p.as_char() == '.');
             if is_method && path.len() == 1 {
-                self.found.push(Call::Method(name, key(span)));
+                self.found.push(Call::Method(name, key(span), None));
             } else {
                 self.add_path(path, span);
             }
@@ -364,7 +416,8 @@ impl<'ast> Visit<'ast> for Calls<'_> {
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
-        self.found.push(Call::Method(call.method.to_string(), key(call.method.span())));
+        let called = Call::Method(call.method.to_string(), key(call.method.span()), Some(call.args.len()));
+        self.found.push(called);
         visit::visit_expr_method_call(self, call);
     }
 

@@ -10,13 +10,14 @@ use syn::visit::{self, Visit};
 
 use super::attributes::documents_safety;
 use super::finding::Findings;
-use super::rule::{Example, Rule};
+use super::rule::{Example, Kind, Rule};
 use super::tree::{LintError, SourceFile, Tree};
 
 pub(super) const RULE: Rule = Rule {
     id: "G2",
     name: "unsafe-without-reason",
     what: "an `unsafe` block, function, trait or implementation without a `SAFETY:` comment or `# Safety` section",
+    kind: Kind::Violation,
     check,
     must_flag: &[
         Example {

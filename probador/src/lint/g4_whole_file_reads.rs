@@ -11,7 +11,7 @@ use syn::visit::{self, Visit};
 
 use super::calls::{Call, CallGraph, Function, SpanKey, implementors};
 use super::finding::Findings;
-use super::rule::{Example, Rule};
+use super::rule::{Example, Kind, Rule};
 use super::tree::{LintError, Tree};
 
 const ENTRY_NAMES: [&str; 3] = ["open", "load", "import"];
@@ -22,6 +22,7 @@ pub(super) const RULE: Rule = Rule {
     id: "G4",
     name: "model-read-into-memory",
     what: "a whole file read into memory (`fs::read`, `read_to_end`, `read_to_string`) where models are loaded",
+    kind: Kind::Violation,
     check,
     must_flag: &[
         Example {

@@ -11,7 +11,7 @@ use syn::visit::{self, Visit};
 
 use super::attributes::is_test_only;
 use super::finding::Findings;
-use super::rule::{Example, Rule};
+use super::rule::{Example, Kind, Rule};
 use super::tree::{Crate, LintError, Role, Tree};
 
 /// The trait whose implementation makes a crate an inference crate.
@@ -26,6 +26,7 @@ pub(super) const RULE: Rule = Rule {
     id: "G5",
     name: "raw-safetensors-in-inference",
     what: "safetensors in a crate that runs models, or in one it depends on",
+    kind: Kind::Violation,
     check,
     must_flag: &[
         Example {

@@ -12,13 +12,14 @@ use syn::visit::{self, Visit};
 
 use super::attributes::is_test_only;
 use super::finding::Findings;
-use super::rule::{Example, Rule};
+use super::rule::{Example, Kind, Rule};
 use super::tree::{LintError, Role, Tree};
 
 pub(super) const RULE: Rule = Rule {
     id: "G6",
     name: "string-as-error",
     what: "a library function that returns a `String`, a boxed `dyn Error` or an `anyhow::Error` as its error",
+    kind: Kind::Violation,
     check,
     must_flag: &[
         Example {

@@ -6,19 +6,29 @@
 mod attributes;
 mod calls;
 mod finding;
+mod flow;
 mod g2_unsafe;
 mod g4_whole_file_reads;
 mod g5_raw_safetensors;
 mod g6_string_errors;
+mod g7_stubs;
+mod g8_naive_loops;
+mod hot_path;
+mod j22_with_capacity;
+mod j23_growing_loops;
+mod j24_performance_crates;
 mod rule;
 mod sarif;
+mod suppressions;
 mod tree;
 
 use std::path::Path;
 
 pub use finding::Finding;
-pub use rule::{Example, RULES, Rule};
+pub use j24_performance_crates::CHOSEN as PERFORMANCE_CRATES;
+pub use rule::{Example, Kind, RULES, Rule};
 pub use sarif::{Sarif, sarif};
+pub use suppressions::Suppressed;
 pub use tree::LintError;
 
 use finding::Findings;
@@ -27,8 +37,12 @@ use tree::Tree;
 /// What linting a tree came to.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Linted {
-    /// Every finding, by file and line.
+    /// Every violation, by file and line; exceptions that are wrong are among them.
     pub findings: Vec<Finding>,
+    /// Every entry of an inventory, by file and line.
+    pub inventory: Vec<Finding>,
+    /// Violations that the source excuses, with the reason it gives.
+    pub suppressed: Vec<Suppressed>,
     /// Ids of the rules that were applied.
     pub rules: Vec<&'static str>,
     /// Number of crates that were read.
@@ -47,7 +61,17 @@ pub fn find(id: &str) -> Result<&'static Rule, LintError> {
 
 /// Applies `rules` to every crate under `root`.
 pub fn run(root: &Path, rules: &[&Rule]) -> Result<Linted, LintError> {
-    run_tree(&Tree::load(root)?, rules)
+    // Expressions are nested as deep as their author likes, and calls in calls: on a stack of its own.
+    const STACK: usize = 256 << 20;
+    let lint = || run_tree(&Tree::load(root)?, rules);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, lint);
+        match thread.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(linted)) => linted,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(source) => Err(LintError::Read { path: root.to_owned(), source }),
+        }
+    })
 }
 
 fn run_tree(tree: &Tree, rules: &[&Rule]) -> Result<Linted, LintError> {
@@ -55,16 +79,25 @@ fn run_tree(tree: &Tree, rules: &[&Rule]) -> Result<Linted, LintError> {
         let what = "there is no crate with a Rust file".to_owned();
         return Err(LintError::NothingToJudge { rule: "lint", what });
     }
-    let mut all = Vec::new();
+    let (mut violations, mut inventory) = (Vec::new(), Vec::new());
     for rule in rules {
         let mut findings = Findings::new(rule.id);
         (rule.check)(tree, &mut findings)?;
-        all.append(&mut findings.into_vec());
+        match rule.kind {
+            Kind::Violation => violations.append(&mut findings.into_vec()),
+            Kind::Inventory => inventory.append(&mut findings.into_vec()),
+        }
     }
-    all.sort();
-    all.dedup();
+    for found in [&mut violations, &mut inventory] {
+        found.sort();
+        found.dedup();
+    }
+    let (mut findings, suppressed) = suppressions::apply(tree, violations, rules);
+    findings.sort();
     Ok(Linted {
-        findings: all,
+        findings,
+        inventory,
+        suppressed,
         rules: rules.iter().map(|rule| rule.id).collect(),
         n_crates: tree.crates().len(),
         n_files: tree.crates().iter().map(|krate| krate.files.len()).sum(),
@@ -80,8 +113,12 @@ mod tests {
     fn flagged(rule: &Rule, example: &Example) -> Vec<(String, usize)> {
         let linted = run_tree(&example.tree().unwrap(), &[rule])
             .unwrap_or_else(|error| panic!("{}: {}: {error}", rule.id, example.what));
-        let places: BTreeSet<_> =
-            linted.findings.into_iter().map(|finding| (finding.file, finding.line)).collect();
+        let places: BTreeSet<_> = linted
+            .findings
+            .into_iter()
+            .chain(linted.inventory)
+            .map(|finding| (finding.file, finding.line))
+            .collect();
         places.into_iter().collect()
     }
 
@@ -116,7 +153,7 @@ mod tests {
         let error = run(folder.path(), &RULES).unwrap_err();
         assert_eq!(error.to_string(), "rule lint: there is no crate with a Rust file, so nothing was judged");
         let example = Example { what: "", files: &[("src/lib.rs", "pub fn a() {}")], at: &[] };
-        for id in ["G4", "G5"] {
+        for id in ["G4", "G5", "G8", "J23"] {
             let error = run_tree(&example.tree().unwrap(), &[find(id).unwrap()]).unwrap_err();
             assert!(error.to_string().contains("nothing was judged"), "{error}");
         }
@@ -143,11 +180,14 @@ mod tests {
     #[test]
     fn an_unknown_rule_is_an_error_that_lists_the_known_ones() {
         let Err(error) = find("G99") else { panic!("found") };
-        assert_eq!(error.to_string(), "there is no rule `G99`; the rules are: G2, G4, G5, G6");
+        assert_eq!(
+            error.to_string(),
+            "there is no rule `G99`; the rules are: G2, G4, G5, G6, G7, G8, J22, J23, J24"
+        );
     }
 
     #[test]
-    fn our_own_tree_can_be_linted() {
+    fn our_own_tree_has_no_finding_and_both_inventories() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let linted = run(root, &RULES).unwrap();
         assert!(
@@ -156,5 +196,9 @@ mod tests {
             linted.n_crates,
             linted.n_files
         );
+        assert_eq!(linted.findings, []);
+        for id in ["J22", "J24"] {
+            assert!(linted.inventory.iter().any(|entry| entry.rule == id), "{id}");
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use super::finding::Findings;
 use super::tree::{LintError, Tree};
-use super::{g2_unsafe, g4_whole_file_reads, g5_raw_safetensors, g6_string_errors};
+use super::{
+    g2_unsafe, g4_whole_file_reads, g5_raw_safetensors, g6_string_errors, g7_stubs, g8_naive_loops,
+    j22_with_capacity, j23_growing_loops, j24_performance_crates,
+};
 
 /// A rule, with the examples that show what it means.
 pub struct Rule {
@@ -12,7 +15,9 @@ pub struct Rule {
     pub name: &'static str,
     /// What it flags.
     pub what: &'static str,
-    /// Finds every violation in a tree; an error when the tree holds nothing it could judge.
+    /// Whether what it finds is wrong.
+    pub kind: Kind,
+    /// Finds every violation, or entry, in a tree; an error when the tree holds nothing it could judge.
     pub(super) check: fn(&Tree, &mut Findings) -> Result<(), LintError>,
     /// Trees it must flag, and where.
     pub must_flag: &'static [Example],
@@ -20,7 +25,17 @@ pub struct Rule {
     pub must_not_flag: &'static [Example],
 }
 
+/// What a rule's findings are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something to mend.
+    Violation,
+    /// Something to know of.
+    Inventory,
+}
+
 /// A small tree; one without a manifest is a crate called `example`.
+#[derive(Clone, Copy)]
 pub struct Example {
     /// What it shows.
     pub what: &'static str,
@@ -31,8 +46,17 @@ pub struct Example {
 }
 
 /// Every rule, by id.
-pub const RULES: [&Rule; 4] =
-    [&g2_unsafe::RULE, &g4_whole_file_reads::RULE, &g5_raw_safetensors::RULE, &g6_string_errors::RULE];
+pub const RULES: [&Rule; 9] = [
+    &g2_unsafe::RULE,
+    &g4_whole_file_reads::RULE,
+    &g5_raw_safetensors::RULE,
+    &g6_string_errors::RULE,
+    &g7_stubs::RULE,
+    &g8_naive_loops::RULE,
+    &j22_with_capacity::RULE,
+    &j23_growing_loops::RULE,
+    &j24_performance_crates::RULE,
+];
 
 #[cfg(test)]
 impl Example {

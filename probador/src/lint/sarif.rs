@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Linted, RULES};
+use super::suppressions::{ALLOW, WHAT};
+use super::{Finding, Linted, RULES};
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
@@ -50,6 +51,16 @@ struct ResultRow {
     level: &'static str,
     message: Message,
     locations: [Location; 1],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suppressions: Vec<Suppression>,
+}
+
+/// Why a result may stay; it is said in the source.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Suppression {
+    kind: &'static str,
+    justification: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -87,15 +98,15 @@ struct Region {
 /// The log of what was linted; rules without a finding are listed too, so that a reader sees what was looked for.
 pub fn sarif(linted: &Linted) -> Sarif {
     let applied: Vec<_> = RULES.into_iter().filter(|rule| linted.rules.contains(&rule.id)).collect();
-    let rules = applied.iter().map(|rule| RuleRow {
-        id: rule.id,
-        name: rule.name,
-        short_description: Message { text: rule.what.to_owned() },
-    });
-    let results = linted.findings.iter().map(|finding| ResultRow {
+    let rules = applied.iter().map(|rule| (rule.id, rule.name, rule.what));
+    let rules: Vec<RuleRow> = rules
+        .chain([(ALLOW, "exception", WHAT)])
+        .map(|(id, name, what)| RuleRow { id, name, short_description: Message { text: what.to_owned() } })
+        .collect();
+    let row = |finding: &Finding, level, suppressions| ResultRow {
         rule_id: finding.rule,
-        rule_index: applied.iter().position(|rule| rule.id == finding.rule).unwrap_or_default(),
-        level: "error",
+        rule_index: rules.iter().position(|rule| rule.id == finding.rule).unwrap_or_default(),
+        level,
         message: Message { text: finding.reason.clone() },
         locations: [Location {
             physical_location: PhysicalLocation {
@@ -103,19 +114,21 @@ pub fn sarif(linted: &Linted) -> Sarif {
                 region: Region { start_line: finding.line, start_column: finding.column },
             },
         }],
+        suppressions,
+    };
+    let violations = linted.findings.iter().map(|finding| row(finding, "error", Vec::new()));
+    let entries = linted.inventory.iter().map(|entry| row(entry, "note", Vec::new()));
+    let excused = linted.suppressed.iter().map(|suppressed| {
+        let justification = suppressed.reason.clone();
+        row(&suppressed.finding, "error", vec![Suppression { kind: "inSource", justification }])
     });
+    let results = violations.chain(entries).chain(excused).collect();
     Sarif {
         schema: SCHEMA,
         version: "2.1.0",
         runs: [Run {
-            tool: Tool {
-                driver: Driver {
-                    name: "probador",
-                    version: env!("CARGO_PKG_VERSION"),
-                    rules: rules.collect(),
-                },
-            },
-            results: results.collect(),
+            tool: Tool { driver: Driver { name: "probador", version: env!("CARGO_PKG_VERSION"), rules } },
+            results,
         }],
     }
 }
@@ -137,7 +150,7 @@ fn as_uri(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Finding;
+    use super::super::{Finding, Suppressed};
     use super::*;
 
     #[test]
@@ -149,7 +162,17 @@ mod tests {
             rule: "G6",
             reason: "returns a `String`".into(),
         };
-        let linted = Linted { findings: vec![finding], rules: vec!["G2", "G6"], n_crates: 1, n_files: 1 };
+        let entry = Finding { rule: "J22", ..finding.clone() };
+        let excused =
+            Suppressed { finding: finding.clone(), reason: "a parser".into(), by: "a b/ü.rs:2".into() };
+        let linted = Linted {
+            findings: vec![finding],
+            inventory: vec![entry],
+            suppressed: vec![excused],
+            rules: vec!["G2", "G6", "J22"],
+            n_crates: 1,
+            n_files: 1,
+        };
         let log = serde_json::to_value(sarif(&linted)).unwrap();
         assert_eq!(log["version"], "2.1.0");
         let run = &log["runs"][0];
@@ -160,13 +183,27 @@ mod tests {
         assert_eq!(place["artifactLocation"]["uri"], "a%20b/%C3%BC.rs");
         assert_eq!(place["region"], serde_json::json!({"startLine": 3, "startColumn": 7}));
         assert_eq!(result["message"]["text"], "returns a `String`");
+        assert_eq!((result["level"].as_str(), result.get("suppressions")), (Some("error"), None));
+        assert_eq!(
+            (run["results"][1]["level"].as_str(), run["results"][1]["ruleIndex"].as_u64()),
+            (Some("note"), Some(2))
+        );
+        let suppressions = serde_json::json!([{"kind": "inSource", "justification": "a parser"}]);
+        assert_eq!(run["results"][2]["suppressions"], suppressions);
     }
 
     #[test]
     fn a_clean_run_still_lists_its_rules() {
-        let linted = Linted { findings: vec![], rules: vec!["G2"], n_crates: 1, n_files: 1 };
+        let linted = Linted {
+            findings: vec![],
+            inventory: vec![],
+            suppressed: vec![],
+            rules: vec!["G2"],
+            n_crates: 1,
+            n_files: 1,
+        };
         let log = serde_json::to_value(sarif(&linted)).unwrap();
         assert_eq!(log["runs"][0]["results"], serde_json::json!([]));
-        assert_eq!(log["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap().len(), 1);
+        assert_eq!(log["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap().len(), 2);
     }
 }

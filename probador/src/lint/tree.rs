@@ -12,6 +12,8 @@ use super::attributes::is_test_only;
 /// Every crate under a root.
 pub(super) struct Tree {
     crates: Vec<Crate>,
+    /// What workspaces and packages without sources of their own declare, with the manifest that does.
+    other_dependencies: Vec<(String, Dependency)>,
 }
 
 /// A package: its manifest and its Rust files.
@@ -144,9 +146,9 @@ impl Tree {
     pub(super) fn of_files(files: impl IntoIterator<Item = (String, String)>) -> Result<Self, LintError> {
         let (manifests, sources): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|(path, _)| path.rsplit('/').next() == Some("Cargo.toml"));
-        let mut crates = Vec::new();
+        let (mut crates, mut other_dependencies) = (Vec::new(), Vec::new());
         for (path, text) in manifests {
-            crates.extend(read_manifest(path, &text)?);
+            crates.extend(read_manifest(path, &text, &mut other_dependencies)?);
         }
         for (path, text) in sources {
             // The innermost package around a file owns it.
@@ -170,13 +172,24 @@ impl Tree {
         for krate in &mut crates {
             mark_test_modules(krate);
         }
+        // A package whose sources are somewhere else (fuzz targets) still declares what it depends on.
+        for krate in crates.iter_mut().filter(|krate| krate.files.is_empty()) {
+            let declared = std::mem::take(&mut krate.dependencies);
+            other_dependencies
+                .extend(declared.into_iter().map(|dependency| (krate.manifest.clone(), dependency)));
+        }
         crates.retain(|krate| !krate.files.is_empty());
-        Ok(Self { crates })
+        Ok(Self { crates, other_dependencies })
     }
 
     /// Every crate.
     pub(super) fn crates(&self) -> &[Crate] {
         &self.crates
+    }
+
+    /// What workspaces and packages without sources of their own declare, with the manifest that does.
+    pub(super) fn other_dependencies(&self) -> &[(String, Dependency)] {
+        &self.other_dependencies
     }
 
     /// The crates that are under test: all but the engine.
@@ -264,6 +277,7 @@ fn mark_test_modules(krate: &mut Crate) {
 #[serde(rename_all = "kebab-case")]
 struct Manifest {
     package: Option<Package>,
+    workspace: Option<DependencyTables>,
     #[serde(default)]
     dependencies: Table,
     #[serde(default)]
@@ -292,9 +306,23 @@ struct DependencyTables {
 
 type Table = BTreeMap<String, Spanned<toml::Value>>;
 
-fn read_manifest(path: String, text: &str) -> Result<Option<Crate>, LintError> {
+fn read_manifest(
+    path: String,
+    text: &str,
+    of_workspace: &mut Vec<(String, Dependency)>,
+) -> Result<Option<Crate>, LintError> {
     let manifest: Manifest = toml::from_str(text)
         .map_err(|error| LintError::Manifest { path: path.clone(), what: error.message().to_owned() })?;
+    let dependency = |name: &String, value: &Spanned<toml::Value>, is_dev| {
+        let package = value.get_ref().get("package").and_then(toml::Value::as_str).unwrap_or(name);
+        // A table of its own (`[dependencies.name]`) spans from its header or its first key.
+        let line = 1 + text[..value.span().start].matches('\n').count();
+        Dependency { name: name.clone(), package: package.to_owned(), is_dev, line }
+    };
+    if let Some(workspace) = &manifest.workspace {
+        let declared = workspace.dependencies.iter();
+        of_workspace.extend(declared.map(|(name, value)| (path.clone(), dependency(name, value, false))));
+    }
     let Some(package) = manifest.package else { return Ok(None) };
     let mut dependencies = Vec::new();
     let top = DependencyTables {
@@ -309,16 +337,7 @@ fn read_manifest(path: String, text: &str) -> Result<Option<Crate>, LintError> {
             (&tables.dev_dependencies, true),
         ];
         for (table, is_dev) in listed {
-            for (name, value) in table {
-                let package = value.get_ref().get("package").and_then(toml::Value::as_str).unwrap_or(name);
-                let line = 1 + text[..value.span().start].matches('\n').count();
-                dependencies.push(Dependency {
-                    name: name.clone(),
-                    package: package.to_owned(),
-                    is_dev,
-                    line,
-                });
-            }
+            dependencies.extend(table.iter().map(|(name, value)| dependency(name, value, is_dev)));
         }
     }
     dependencies.sort_by_key(|dependency| dependency.line);

@@ -112,6 +112,12 @@ pub enum GenerationError {
 /// Positions a prompt is evaluated in at a time, so that a cancellation is seen soon.
 const PREFILL_CHUNK: usize = 128;
 
+/// Tokens that a reply is given room for at once; a longer one makes its own.
+const ROOM: usize = 1024;
+
+/// Bytes of text that a token comes to, as it does in English.
+const BYTES_PER_TOKEN: usize = 4;
+
 /// Generates a reply to `prompt`, the whole sequence so far; the model starts from an empty cache.
 ///
 /// A prompt that, with `max_tokens`, does not fit the context is refused before anything is computed.
@@ -147,8 +153,8 @@ pub fn generate_after(
     let mut stops = StopMatcher::new(&params.stop);
     let mut history = prompt.to_vec();
     let mut reply = Generation {
-        ids: Vec::new(),
-        text: String::new(),
+        ids: Vec::with_capacity(max_tokens.min(ROOM)),
+        text: String::with_capacity(max_tokens.min(ROOM) * BYTES_PER_TOKEN),
         finish: FinishReason::Length,
         log_probability: 0.0,
         n_chosen: 0,

@@ -154,7 +154,8 @@ impl CausalLm for Fake {
             LogitRows::All => first + 1,
             LogitRows::Last => self.history.len(),
         };
-        let mut values = Vec::new();
+        let n_rows = (self.history.len() + 1).saturating_sub(from);
+        let mut values = Vec::with_capacity(n_rows.saturating_mul(self.vocab_size()));
         for n in from..=self.history.len() {
             values.extend(self.logits(n)?);
         }

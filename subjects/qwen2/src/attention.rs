@@ -32,8 +32,8 @@ pub(crate) fn attention(
     if pass.wants(layer, Site::KProj) {
         let mut with_bias = keys.to_vec();
         if let Some(bias) = &k_proj.bias {
-            for (key, bias) in with_bias.iter_mut().zip(bias.iter().cycle()) {
-                *key += f64::from(*bias);
+            for row in with_bias.chunks_exact_mut(bias.len()) {
+                pass.compute.add(row, bias);
             }
         }
         pass.show_wide(layer, Site::KProj, &with_bias);
@@ -43,7 +43,7 @@ pub(crate) fn attention(
     let angles = pass.rotary.rows(pass.start, n);
     pass.compute.rotate_halves(queries, head_dim, angles);
     pass.compute.rotate_halves(keys, head_dim, angles);
-    cache.append(pass.start, keys, values);
+    cache.append(pass.compute, pass.start, keys, values);
     let position_term = k_proj.bias.as_ref().map(|bias| {
         bias_weights(queries, bias, head_dim, pass.config.num_heads / pass.config.num_kv_heads, key_bias);
         PositionTerm { queries: key_bias, positions: pass.rotary.rows(0, pass.start + n) }

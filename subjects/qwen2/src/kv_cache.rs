@@ -1,7 +1,7 @@
 //! Keys, rotated and without their bias, and values of the positions seen so far, in f32, preallocated for the whole
 //! context.
 
-use apr_tensor::{Buffer, HeadCache};
+use apr_tensor::{Buffer, Compute, HeadCache};
 
 use crate::Config;
 
@@ -53,16 +53,14 @@ impl KvCache {
 
 impl LayerCache {
     /// Writes rotated keys and values, `[n, num_kv_heads * head_dim]` each, at positions `start..start + n`.
-    pub(crate) fn append(&mut self, start: usize, keys: &[f64], values: &[f64]) {
+    pub(crate) fn append(&mut self, compute: &Compute, start: usize, keys: &[f64], values: &[f64]) {
         let (head_dim, head_stride) = (self.head_dim, self.head_stride);
         let n_heads = self.keys.len() / head_stride;
         let scatter = |source: &[f64], target: &mut [f32]| {
             for (row, heads) in source.chunks_exact(n_heads * head_dim).enumerate() {
                 for (head, source) in heads.chunks_exact(head_dim).enumerate() {
                     let target = &mut target[head * head_stride + (start + row) * head_dim..][..head_dim];
-                    for (target, source) in target.iter_mut().zip(source) {
-                        *target = *source as f32;
-                    }
+                    compute.narrow(source, target);
                 }
             }
         };

@@ -41,6 +41,13 @@ impl Rotary {
 /// `q . R_p b = (q1 b1 + q2 b2) . cos_p + (q2 b1 - q1 b2) . sin_p` for halves `1` and `2` of a head and rotation `R_p`.
 ///
 /// `queries` and `weights` are `[n, n_heads * head_dim]`; heads share the biases, `[n_kv_heads * head_dim]`, in groups.
+#[cfg_attr(
+    any(),
+    probador::allow(
+        G8,
+        reason = "no kernel turns a bias by a query; it is six operations for each pair of a query, beside thousands for each in the projections"
+    )
+)]
 pub(crate) fn bias_weights(
     queries: &[f64],
     bias: &[f32],

@@ -28,7 +28,7 @@ impl<'t> StreamDecoder<'t> {
         if !(self.skip_control && self.tokenizer.is_control(id)) {
             self.tail.extend_from_slice(self.tokenizer.bytes(id));
         }
-        let mut text = String::new();
+        let mut text = String::with_capacity(self.tail.len());
         let mut n_done = 0;
         for chunk in self.tail.utf8_chunks() {
             text.push_str(chunk.valid());

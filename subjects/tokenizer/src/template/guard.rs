@@ -133,9 +133,7 @@ pub(super) fn dict(state: &State<'_, '_>, values: Kwargs) -> Result<Value, Error
 }
 
 fn arguments(state: &State<'_, '_>, values: &Kwargs) -> Result<Value, Error> {
-    let mut pairs = Vec::new();
-    for name in values.args() {
-        pairs.push((name, values.get::<Value>(name)?));
-    }
+    let pairs = values.args().map(|name| Ok((name, values.get::<Value>(name)?)));
+    let pairs: Vec<(&str, Value)> = pairs.collect::<Result<_, Error>>()?;
     held(state, &Value::from_pairs(pairs))
 }

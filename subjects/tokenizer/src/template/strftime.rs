@@ -41,7 +41,7 @@ pub(super) fn format(moment: SystemTime, format: &str) -> Result<String, String>
         Err(before) => -(before.duration().as_secs() as i64),
     };
     let civil = Civil::from_unix(seconds);
-    let mut out = String::new();
+    let mut out = String::with_capacity(format.len());
     let mut rest = format.chars();
     while let Some(c) = rest.next() {
         if c != '%' {

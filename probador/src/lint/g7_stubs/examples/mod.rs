@@ -1,0 +1,30 @@
+//! What G7 must flag, by how the reply is chosen, and what it must not.
+
+mod branches;
+mod constants;
+mod draws;
+mod innocent;
+mod tables;
+
+use super::super::rule::Example;
+pub(in crate::lint) use innocent::MUST_NOT_FLAG;
+
+/// Every disguise; the first of each family is planted as a fault.
+pub(in crate::lint) const MUST_FLAG: &[Example] = &[
+    branches::BRANCHES[0],
+    branches::BRANCHES[1],
+    branches::BRANCHES[2],
+    branches::BRANCHES[3],
+    branches::BRANCHES[4],
+    tables::TABLES[0],
+    tables::TABLES[1],
+    tables::TABLES[2],
+    tables::TABLES[3],
+    tables::TABLES[4],
+    tables::TABLES[5],
+    draws::DRAWS[0],
+    draws::DRAWS[1],
+    constants::CONSTANTS[0],
+    constants::CONSTANTS[1],
+    constants::CONSTANTS[2],
+];
