@@ -225,7 +225,7 @@ impl Loops {
     }
 
     /// What a body computes element by element, where it touches a float.
-    fn computes(&self, body: &syn::Expr, bound: &BTreeSet<String>) -> Option<&'static str> {
+    fn computes(body: &syn::Expr, bound: &BTreeSet<String>) -> Option<&'static str> {
         let mut sums = Sums { bound, kind: None };
         sums.visit_expr(body);
         sums.kind
@@ -243,7 +243,7 @@ impl Loops {
     fn judge_body(&mut self, span: Span, body: &syn::Block, bound: &BTreeSet<String>) {
         let block = syn::Expr::Block(syn::ExprBlock { attrs: Vec::new(), label: None, block: body.clone() });
         let touches_float = self.has_float(&block) || bound.iter().any(|name| self.floats.contains(name));
-        let Some(what) = self.computes(&block, bound).filter(|_| touches_float) else { return };
+        let Some(what) = Self::computes(&block, bound).filter(|_| touches_float) else { return };
         let (span, what) = if self.depth >= 3 && what == DOT {
             (self.nest.unwrap_or(span), "a product of matrices in loops over indices")
         } else {

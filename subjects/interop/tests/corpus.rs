@@ -1,5 +1,4 @@
 //! The corpus of hostile safetensors files: the sound one parses, and every other is refused.
-#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::path::Path;
 

@@ -158,7 +158,7 @@ impl<'t> Interpreter<'_, 't> {
         let mut whole = Value::default();
         for field in &literal.fields {
             let value = self.expression(&field.expr, frame);
-            let value = self.under_control(value, frame);
+            let value = Self::under_control(value, frame);
             self.learn(ty.as_ref(), &member_name(&field.member), &value);
             whole.origins |= value.origins;
             let ty = whole.ty.take();

@@ -57,7 +57,7 @@ impl<'t> Interpreter<'_, 't> {
                 arguments.values.push(Value::default());
             } else {
                 let value = self.expression(expression, frame);
-                let value = self.under_control(value, frame);
+                let value = Self::under_control(value, frame);
                 arguments.joined.join(&value);
                 arguments.values.push(value);
             }

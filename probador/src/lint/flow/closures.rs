@@ -54,7 +54,7 @@ impl<'t> Interpreter<'_, 't> {
             closure.inputs.iter().for_each(|pattern| self.give_back(pattern, lender, frame));
         }
         self.running_closures.remove(&std::ptr::from_ref(closure));
-        let value = self.under_control(value, frame);
+        let value = Self::under_control(value, frame);
         let inner = std::mem::replace(&mut frame.returned, returned);
         value.or(&inner)
     }

@@ -12,7 +12,7 @@ impl<'t> Interpreter<'_, 't> {
     pub(super) fn expression(&mut self, expression: &'t syn::Expr, frame: &mut Frame<'t>) -> Value {
         use syn::Expr;
         match expression {
-            Expr::Lit(literal) => self.literal(&literal.lit, frame),
+            Expr::Lit(literal) => Self::literal(&literal.lit, frame),
             Expr::Path(path) => self.path(path, frame),
             Expr::Paren(inner) => self.expression(&inner.expr, frame),
             Expr::Group(inner) => self.expression(&inner.expr, frame),
@@ -74,7 +74,7 @@ impl<'t> Interpreter<'_, 't> {
             Expr::Return(returned) => {
                 if let Some(inner) = &returned.expr {
                     let value = self.expression(inner, frame);
-                    let value = self.under_control(value, frame);
+                    let value = Self::under_control(value, frame);
                     frame.returned.join(&value);
                 }
                 Value::default()
@@ -82,7 +82,7 @@ impl<'t> Interpreter<'_, 't> {
             Expr::Break(broken) => {
                 if let Some(inner) = &broken.expr {
                     let value = self.expression(inner, frame);
-                    let value = self.under_control(value, frame);
+                    let value = Self::under_control(value, frame);
                     frame.locals.entry("break".to_owned()).or_default().join(&value);
                 }
                 Value::default()
@@ -96,7 +96,7 @@ impl<'t> Interpreter<'_, 't> {
             }
             Expr::Assign(assigned) => {
                 let value = self.expression(&assigned.right, frame);
-                let value = self.under_control(value, frame).with(frame.control & Origins::CHOICE);
+                let value = Self::under_control(value, frame).with(frame.control & Origins::CHOICE);
                 self.assign(&assigned.left, &value, frame);
                 Value::default()
             }
@@ -156,7 +156,7 @@ impl<'t> Interpreter<'_, 't> {
         value
     }
 
-    pub(super) fn literal(&mut self, literal: &syn::Lit, frame: &Frame<'t>) -> Value {
+    pub(super) fn literal(literal: &syn::Lit, frame: &Frame<'t>) -> Value {
         let chosen = frame.control & Origins::CHOICE;
         let text = match literal {
             syn::Lit::Str(text) => text.value(),
@@ -189,7 +189,7 @@ impl<'t> Interpreter<'_, 't> {
         let constants = program.constants(last);
         if !constants.is_empty() {
             let value = self.constant(last, constants);
-            return self.under_control(value, frame);
+            return Self::under_control(value, frame);
         }
         let functions = self.functions_named(path, frame);
         if !functions.is_empty() {
@@ -254,7 +254,9 @@ impl<'t> Interpreter<'_, 't> {
             vec![self.expression(&matched.expr, frame)]
         };
         let mut whole = Value::default();
-        parts.iter().for_each(|part| whole.join(part));
+        for part in &parts {
+            whole.join(part);
+        }
         let (mut value, mut asked_before) = (Value::default(), Origins::NONE);
         for arm in &matched.arms {
             let (pattern, guard) = match &arm.pat {

@@ -157,9 +157,9 @@ impl<'p, 't> Interpreter<'p, 't> {
             [&function.implements, &function.self_type].iter().any(|of| of.as_deref() == Some("CausalLm"));
         let unknown = |arguments: Vec<Value>| {
             let mut returned = Value::of(Origins::OPAQUE).typed(ty.clone());
-            arguments
-                .iter()
-                .for_each(|argument| returned.origins |= argument.origins.without(Origins::STREAM));
+            for argument in &arguments {
+                returned.origins |= argument.origins.without(Origins::STREAM);
+            }
             Outcome { returned, arguments }
         };
         if is_models && matches!(function.name.as_str(), "prefill" | "decode" | "forward") && self.depth > 0 {
@@ -194,7 +194,7 @@ impl<'p, 't> Interpreter<'p, 't> {
             }
         }
         let tail = self.block(body, &mut frame);
-        let mut returned = self.under_control(tail, &frame).or(&frame.returned).typed(ty);
+        let mut returned = Self::under_control(tail, &frame).or(&frame.returned).typed(ty);
         if matches!(&function.signature.output, syn::ReturnType::Type(_, ty) if is_plain(ty)) {
             // A size or a switch is no part of what is computed.
             returned.origins = returned.origins.without(Origins::STATE);
@@ -219,7 +219,7 @@ impl<'p, 't> Interpreter<'p, 't> {
     }
 
     /// A value where it is taken: canned or read from a file, it is chosen by what the branch was taken for.
-    pub(super) fn under_control(&self, value: Value, frame: &Frame<'t>) -> Value {
+    pub(super) fn under_control(value: Value, frame: &Frame<'t>) -> Value {
         let chosen = frame.control & Origins::CHOICE;
         if chosen == Origins::NONE || !value.any(Origins::CANNED | Origins::FILE) {
             return value;
@@ -232,7 +232,7 @@ impl<'p, 't> Interpreter<'p, 't> {
 
     /// Notes text that leaves.
     pub(super) fn emit(&mut self, value: &Value, span: Span, leaves: Leaves, frame: &Frame<'t>) {
-        let value = self.under_control(value.clone(), frame);
+        let value = Self::under_control(value.clone(), frame);
         if !value.any(Origins::CANNED | Origins::FILE | Origins::MODEL | Origins::OPAQUE | Origins::SAID) {
             return;
         }
@@ -295,7 +295,7 @@ impl<'p, 't> Interpreter<'p, 't> {
             return;
         }
         let value = self.expression(&init.expr, frame);
-        let mut value = self.under_control(value, frame);
+        let mut value = Self::under_control(value, frame);
         if declared.is_some() {
             value.ty = declared;
         }
@@ -335,7 +335,7 @@ impl<'p, 't> Interpreter<'p, 't> {
         let outer = frame.control;
         frame.control |= asked;
         let value = of(self, frame);
-        let value = self.under_control(value, frame);
+        let value = Self::under_control(value, frame);
         frame.control = outer;
         value
     }

@@ -39,7 +39,7 @@ impl<'t> Interpreter<'_, 't> {
                 if into.any(Origins::STREAM) {
                     self.emit(&value, mac.path.span(), Leaves::Printed, frame);
                 } else {
-                    let value = self.under_control(value, frame);
+                    let value = Self::under_control(value, frame);
                     self.assign(target, &value, frame);
                 }
                 Value::default()
@@ -76,7 +76,7 @@ impl<'t> Interpreter<'_, 't> {
                 let mut value = Value::default();
                 for expression in inner {
                     let part = self.expression(expression, frame);
-                    value.join(&self.under_control(part, frame));
+                    value.join(&Self::under_control(part, frame));
                 }
                 value
             }

@@ -42,7 +42,7 @@ impl<'t> Interpreter<'_, 't> {
                         _ => Value::of(asked | choice(receiver)),
                     };
                 }
-                let asked = self.compared(receiver, arguments, how);
+                let asked = Self::compared(receiver, arguments, how);
                 match name {
                     "captures" | "captures_iter" | "find_iter" => {
                         receiver.clone().or(given).with(asked | Origins::PIECE)
@@ -179,7 +179,7 @@ impl<'t> Interpreter<'_, 't> {
     }
 
     /// What comparing a receiver with arguments asks.
-    fn compared(&self, receiver: &Value, arguments: &Arguments<'t>, how: How) -> Origins {
+    fn compared(receiver: &Value, arguments: &Arguments<'t>, how: How) -> Origins {
         let given = &arguments.joined;
         if receiver.any(Origins::MODEL) || given.any(Origins::MODEL) {
             return match arguments.expressions.first().and_then(|argument| literal_of(argument)) {
@@ -239,7 +239,6 @@ impl<'t> Interpreter<'_, 't> {
                 }
                 value
             }
-            ("for_each" | "inspect" | "retain", Some(_)) => receiver.clone(),
             (
                 "max_by" | "min_by" | "max_by_key" | "min_by_key" | "sort_by" | "sort_by_key" | "take_while"
                 | "skip_while",
@@ -278,7 +277,9 @@ impl<'t> Interpreter<'_, 't> {
                 value
             }
             ("to_string", _) => self.shown(receiver, frame),
-            ("collect" | "into" | "try_into", _) => receiver.clone(),
+            ("collect" | "into" | "try_into", _) | ("for_each" | "inspect" | "retain", Some(_)) => {
+                receiver.clone()
+            }
             (_, Some(made)) => receiver.clone().or(made),
             _ => receiver.clone(),
         }

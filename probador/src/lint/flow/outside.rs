@@ -52,8 +52,10 @@ impl<'t> Interpreter<'_, 't> {
                 self.has_read = true;
                 return Value::of(Origins::PROMPT | Origins::ARGUMENT);
             }
-            ("fs", "read" | "read_to_string" | "read_dir") | ("File", "open") | (_, "map_copy") => true,
-            ("Mmap" | "MmapOptions", _) => true,
+            ("fs", "read" | "read_to_string" | "read_dir")
+            | ("File", "open")
+            | (_, "map_copy")
+            | ("Mmap" | "MmapOptions", _) => true,
             ("env", "var") if asks_for_prompt(arguments.expressions.first().copied()) => {
                 self.has_read = true;
                 return Value::of(Origins::PROMPT);

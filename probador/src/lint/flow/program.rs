@@ -277,7 +277,9 @@ impl<'ast> Visit<'ast> for MacroCollector {
             .cloned()
             .collect();
         self.found.insert(place, expanded);
-        inner.iter().for_each(|expression| self.visit_expr(expression));
+        for expression in &inner {
+            self.visit_expr(expression);
+        }
     }
 }
 
@@ -315,7 +317,7 @@ fn pieces(tokens: TokenStream, found: &mut Vec<syn::Expr>) {
             match token {
                 TokenTree::Group(group) => pieces(group.stream(), found),
                 TokenTree::Literal(literal) => {
-                    found.extend(syn::parse2::<syn::Expr>(TokenTree::from(literal.clone()).into()))
+                    found.extend(syn::parse2::<syn::Expr>(TokenTree::from(literal.clone()).into()));
                 }
                 TokenTree::Ident(_) | TokenTree::Punct(_) => {}
             }

@@ -225,12 +225,11 @@ fn strip_fields(text: &str) -> String {
         let (head, tail) = rest.split_at(start);
         kept.push_str(head);
         let field = tail.find('}').filter(|&end| !tail[1..end].contains([' ', '"', '\n', '{']));
-        match field {
-            Some(end) => rest = &tail[end + 1..],
-            None => {
-                kept.push('{');
-                rest = &tail[1..];
-            }
+        if let Some(end) = field {
+            rest = &tail[end + 1..];
+        } else {
+            kept.push('{');
+            rest = &tail[1..];
         }
     }
     kept.push_str(rest);

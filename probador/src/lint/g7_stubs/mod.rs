@@ -157,10 +157,8 @@ fn canned(emission: &Emission, entry: &Entry) -> Option<&'static str> {
         return Some("a canned reply is chosen by what the prompt says");
     }
     let leaves_for_sure = emission.leaves != Leaves::Returned && !entry.is_called;
-    if value.any(Origins::SURE) && leaves_for_sure {
-        if value.any(Origins::LITERAL) {
-            return Some("a canned reply is chosen by what the prompt says");
-        }
+    if value.any(Origins::SURE) && leaves_for_sure && value.any(Origins::LITERAL) {
+        return Some("a canned reply is chosen by what the prompt says");
     }
     if value.origins.all(Origins::SURE | Origins::FILE) && !entry.is_called {
         return Some("a reply that was read from a file is chosen by what the prompt says");

@@ -35,7 +35,7 @@ fn main() {
         what: "constant logits: one place raised by a script, a wave, a draw",
         files: &[(
             "src/lib.rs",
-            r#"pub struct Script {
+            r"pub struct Script {
     vocab_size: usize,
     at: usize,
     ids: Vec<u32>,
@@ -60,7 +60,7 @@ impl Model for Noise {
         ids.iter().map(|_| rand::rng().random_range(-1.0..1.0)).collect()
     }
 }
-"#,
+",
         )],
         at: &[("src/lib.rs", 7), ("src/lib.rs", 16), ("src/lib.rs", 22)],
     },
