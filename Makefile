@@ -1,5 +1,5 @@
 # One-line targets; every CI job is one of them. `make probador` sets up and runs the main job on the embedded model.
-.PHONY: playbooks playbooks-report playbooks-gate probador-playbooks probador probador-golden probador-report test lint fmt model gate bench deny fuzz test-aarch64
+.PHONY: playbooks playbooks-report playbooks-gate probador-playbooks probador probador-golden probador-report report-check ci prove impostors attest test lint fmt model gate bench deny fuzz test-aarch64
 
 probador: ## verify the embedded model against the whole checklist
 	cargo build --release --package apr-cli --package probador --quiet && cargo probador full
@@ -21,6 +21,21 @@ probador-playbooks: ## the same as playbooks
 
 probador-report: ## rebuild the report of the last run
 	cargo probador report
+
+report-check: ## judge the report's pages in a real browser: accessibility, phone, dark mode, keyboard
+	bash scripts/check_page.sh
+
+ci: ## hold a run to the committed baseline, which claims must not lose (MODEL=tiny)
+	cargo build --release --package apr-cli --package probador --quiet && cargo probador ci --strict --model $(or $(MODEL),tiny)
+
+prove: ## see every check fail under the faults of its claim (MODEL=tiny)
+	cargo probador prove --model $(or $(MODEL),tiny)
+
+impostors: ## let whole fakes stand in for the stack; none may pass a claim about behaviour
+	cargo probador impostors
+
+attest: ## bind the newest report to what was judged (KEY=release.key signs it)
+	cargo probador attest create $(if $(KEY),--key $(KEY))
 
 test: ## run all tests
 	cargo test --release --workspace

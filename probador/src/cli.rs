@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::checklist::{ClaimId, FaultKind, Section};
 use crate::commands::{
-    self, GoldenCommand, MisbehaveArgs, PlaybookCommand, PlaybookRunArgs, TensorCommand, TraceCommand,
+    self, AttestCommand, ClaimCommand, GoldenCommand, MisbehaveArgs, PlaybookCommand, PlaybookRunArgs,
+    TensorCommand, TraceCommand,
 };
 use crate::exit::ExitStatus;
 use crate::printer::{ColorChoice, Format, Printer};
@@ -72,10 +73,16 @@ pub enum Command {
     Lint(LintArgs),
     /// Show the newest report again, or write its pages anew
     Report(ReportArgs),
-    /// Run everything, and pass only when every claim is decided, or waived
+    /// Run everything, and pass only when every claim is decided, passing and proven, or waived
     Gate(FullArgs),
     /// Run everything without colour; with --strict, hold it to the committed baseline
     Ci(CiArgs),
+    /// Bind the newest report to what was judged, or hold such a statement to what is here
+    #[command(subcommand)]
+    Attest(AttestCommand),
+    /// Start on the check of a claim, or on one more fault of it
+    #[command(subcommand)]
+    Claim(ClaimCommand),
     /// See every check fail under the faults its claim names, and keep the proof
     Prove(ProveArgs),
     /// Let whole fakes stand in for the stack, and see which claims they get away with
@@ -248,7 +255,8 @@ pub struct ProveArgs {
     /// Only faults that are planted so [default: all]; those in the sources take a build each
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     pub kind: Vec<FaultKind>,
-    /// Try every claim under every fault, not only under its own, and name claims that catch just the same
+    /// Try every claim under every fault, not only under its own, name claims that catch just the same, and write
+    /// reports/prove.html
     #[arg(long)]
     pub matrix: bool,
     /// How to print the result
@@ -257,6 +265,9 @@ pub struct ProveArgs {
     /// Judge the `apr` that is there instead of building it first
     #[arg(long)]
     pub no_build: bool,
+    /// Where reports are kept [default: reports in the checkout]
+    #[arg(long, value_name = "DIR")]
+    pub reports: Option<PathBuf>,
 }
 
 /// `impostors`.
@@ -279,6 +290,9 @@ pub struct ImpostorsArgs {
     /// Judge with the executables that are there instead of building them first
     #[arg(long)]
     pub no_build: bool,
+    /// Where reports are kept [default: reports in the checkout]
+    #[arg(long, value_name = "DIR")]
+    pub reports: Option<PathBuf>,
 }
 
 /// Parses the name of an impostor.

@@ -21,7 +21,7 @@ pub enum ExitStatus {
     FaultSurvived,
     /// The engine contradicts itself.
     Internal,
-    /// A claim, playbook, golden tensor or lint failed.
+    /// A claim, playbook, golden tensor or lint failed, or an attestation does not hold.
     Failed,
     /// Ctrl-C, or a request to terminate; nothing that was started is left.
     Interrupted,
@@ -69,7 +69,7 @@ impl ExitStatus {
             Self::Undecided => "undecided or unproven claims remain (gate)",
             Self::FaultSurvived => "a planted fault survived, or an impostor passed",
             Self::Internal => "internal error",
-            Self::Failed => "something failed",
+            Self::Failed => "something failed, or an attestation is refused",
             Self::Interrupted => "interrupted by Ctrl-C",
         }
     }

@@ -1,6 +1,7 @@
 //! The verification engine: checklist, playbooks and golden traces to cases, verdicts and one report.
 
 pub mod accounting;
+pub mod attest;
 pub mod availability;
 pub mod case;
 pub mod checklist;
@@ -11,6 +12,7 @@ pub mod compare;
 pub mod engine;
 pub mod exit;
 pub mod faults;
+pub mod gate;
 pub mod generate;
 pub mod golden;
 pub mod harness;
@@ -25,6 +27,7 @@ pub mod prove;
 pub mod reference;
 pub mod report;
 pub mod runner;
+pub mod scaffold;
 pub mod selection;
 pub mod stored;
 pub mod tensors;

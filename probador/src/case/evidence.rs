@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Everything a reader needs to believe a verdict, or to doubt it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// What was measured against which limit.
     pub measurements: Vec<Measurement>,
@@ -21,7 +22,7 @@ pub struct Evidence {
 }
 
 /// What a run was measured on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// The processor's name.
     pub cpu: String,
@@ -32,17 +33,19 @@ pub struct Machine {
 }
 
 /// A figure and the limit it is held to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measurement {
     /// What it is.
     pub what: String,
     /// The figure.
     #[serde(with = "number")]
+    #[schemars(schema_with = "number::schema")]
     pub value: f64,
     /// How it must stand to the limit.
     pub relation: Relation,
     /// The limit.
     #[serde(with = "number")]
+    #[schemars(schema_with = "number::schema")]
     pub limit: f64,
     /// The unit of both, or nothing.
     pub unit: String,
@@ -53,7 +56,7 @@ pub struct Measurement {
 }
 
 /// How a figure must stand to its limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Relation {
     /// Not above it.
@@ -114,7 +117,12 @@ impl fmt::Display for Figure {
 
 /// Numbers in JSON, where what is not finite is a word.
 mod number {
+    use schemars::{Schema, SchemaGenerator, json_schema};
     use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "number" }, { "enum": ["NaN", "inf", "-inf"] }] })
+    }
 
     #[derive(Deserialize)]
     #[serde(untagged)]

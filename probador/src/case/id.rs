@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Undecided;
@@ -9,7 +10,7 @@ use crate::checklist::{Claim, ClaimId, Group};
 use crate::playbook::PlaybookId;
 
 /// The permanent name of a case, `checklist::c_forward_pass::c4_causal_mask`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct CaseId(String);
 
@@ -47,7 +48,7 @@ impl fmt::Display for CaseId {
 }
 
 /// What a case judges.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Subject {
     /// A row of the checklist.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Claim, ClaimId, Section};
@@ -46,7 +47,7 @@ pub(super) fn judge_totals(claims: &[Claim], file_of: impl Fn(Section) -> String
 }
 
 /// Points of one section.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SectionScore {
     /// Points of claims that passed.
     pub passed: u32,
@@ -64,7 +65,7 @@ impl SectionScore {
 }
 
 /// Points of a run, by section and together.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Score {
     /// Together.
     pub all: SectionScore,

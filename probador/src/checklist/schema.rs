@@ -16,15 +16,18 @@ pub struct SchemaFile {
 /// Every schema that is checked in.
 pub fn schemas() -> Vec<SchemaFile> {
     vec![
-        schema::<Vec<Claim>>("schema.json", "A section of the checklist"),
-        schema::<Vec<Fault>>("faults.schema.json", "Planted faults"),
-        schema::<Vec<Waiver>>("waivers.schema.json", "Waivers"),
+        SchemaFile::of::<Vec<Claim>>("schema.json", "A section of the checklist"),
+        SchemaFile::of::<Vec<Fault>>("faults.schema.json", "Planted faults"),
+        SchemaFile::of::<Vec<Waiver>>("waivers.schema.json", "Waivers"),
     ]
 }
 
-fn schema<T: schemars::JsonSchema>(name: &'static str, title: &str) -> SchemaFile {
-    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<T>();
-    schema.insert("title".to_owned(), title.into());
-    let text = serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n";
-    SchemaFile { name, text }
+impl SchemaFile {
+    /// The schema of a type, kept in the file `name`.
+    pub fn of<T: schemars::JsonSchema>(name: &'static str, title: &str) -> Self {
+        let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<T>();
+        schema.insert("title".to_owned(), title.into());
+        let text = serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n";
+        Self { name, text }
+    }
 }

@@ -16,6 +16,7 @@ mod h_full_lifecycle;
 mod hub;
 mod j_profiling;
 mod playbooks;
+mod report;
 mod samples;
 mod subject;
 
@@ -55,6 +56,7 @@ pub fn registry() -> Vec<(&'static str, CheckFn)> {
         golden::CHECKS,
         h_full_lifecycle::CHECKS,
         j_profiling::CHECKS,
+        report::CHECKS,
     ]
     .concat()
 }

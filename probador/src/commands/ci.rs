@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Context as _;
+
 use super::full::{execute, status};
 use super::workspace;
-use crate::case::Verdict;
-use crate::checklist::{Baseline, ClaimId};
+use crate::checklist::{Baseline, ClaimId, Standing};
 use crate::cli::{CiArgs, Global};
 use crate::exit::ExitStatus;
+use crate::models::choose;
 use crate::printer::{ColorChoice, Printer, Tone};
 use crate::report::{Report, write_file};
 
@@ -28,19 +30,24 @@ pub(super) fn run(args: &CiArgs, global: &Global, printer: &mut Printer) -> anyh
     } else {
         Baseline::default()
     };
+    if args.strict {
+        let model = choose(args.full.subject.model.as_deref(), &workspace)?.name;
+        // Nothing can be lost where nothing was held: such a run would always pass.
+        baseline.passing.get(&model).filter(|passing| !passing.is_empty()).with_context(|| {
+            format!("{BASELINE} holds nothing to `{model}`\nhint: `cargo probador ci --accept --model {model}` writes what passes now")
+        })?;
+    }
     let Some(report) = execute(&args.full, global, printer)? else { return Ok(ExitStatus::NothingRan) };
-    let passed = passed(&report);
     if args.accept {
-        baseline.passing.insert(report.model.name.clone(), passed);
+        baseline.passing.insert(report.model.name.clone(), passed(&report));
         write_file(&workspace.path(BASELINE), baseline.to_json().as_bytes())?;
         return Ok(status(&report));
     }
     if args.strict {
-        let lost = baseline.regressions(&report.model.name, &passed);
+        let lost = lost(&report, &baseline);
         if !lost.is_empty() {
-            let ids: Vec<_> = lost.iter().map(|regression| regression.0.to_string()).collect();
             let word = printer.paint_talk(Tone::Bad, "regression:");
-            printer.error(&format!("{word} passed at {BASELINE} and no longer: {}", ids.join(" ")));
+            printer.error(&format!("{word} passed at {BASELINE} and no longer: {}", lost.join(", ")));
             return Ok(ExitStatus::Failed);
         }
     }
@@ -48,9 +55,51 @@ pub(super) fn run(args: &CiArgs, global: &Global, printer: &mut Printer) -> anyh
 }
 
 fn passed(report: &Report) -> BTreeSet<ClaimId> {
-    let rows = report
-        .claims
-        .iter()
-        .filter(|row| row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Pass));
+    let rows = report.claims.iter().filter(|row| row.standing() == Standing::Passed);
     rows.map(|row| row.id).collect()
+}
+
+/// The claims that passed at the baseline and do not now, each with what became of it.
+fn lost(report: &Report, baseline: &Baseline) -> Vec<String> {
+    let lost = baseline.regressions(&report.model.name, &passed(report));
+    lost.iter()
+        .map(|regression| {
+            let row = report.claims.iter().find(|row| row.id == regression.0);
+            let became = match row.map(|row| (row.standing(), row.outcome.is_some())) {
+                Some((Standing::Failed, _)) => "failed",
+                Some((Standing::Undecided, true)) => "undecided",
+                Some((Standing::Undecided, false)) => "not run",
+                Some((Standing::Passed, _)) | None => "gone",
+            };
+            format!("{} ({became})", regression.0)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    fn baseline(model: &str, ids: &[&str]) -> Baseline {
+        let ids = ids.iter().map(|id| id.parse().unwrap()).collect();
+        Baseline { passing: [(model.to_owned(), ids)].into() }
+    }
+
+    #[test]
+    fn every_way_to_lose_a_claim_is_a_regression_and_says_which() {
+        let report = sample::eventful();
+        let held = baseline("tiny", &["A1", "C4", "J16", "J17"]);
+        assert_eq!(lost(&report, &held), ["C4 (failed)", "J16 (undecided)", "J17 (not run)"]);
+        let mut report = report;
+        report.claims.retain(|row| row.id.to_string() != "A1");
+        assert_eq!(lost(&report, &baseline("tiny", &["A1"])), ["A1 (gone)"]);
+    }
+
+    #[test]
+    fn what_passes_still_or_passed_on_another_model_is_none() {
+        let report = sample::eventful();
+        assert_eq!(lost(&report, &baseline("tiny", &["A1", "B1"])), Vec::<String>::new());
+        assert_eq!(lost(&report, &baseline("release", &["C4"])), Vec::<String>::new());
+    }
 }

@@ -7,18 +7,25 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::workspace;
 use crate::accounting::account;
 use crate::case::{Case, Outcome, Subject};
-use crate::checklist::{Check, ClaimId};
+use crate::checklist::{Check, ClaimId, Date};
 use crate::cli::{FullArgs, Global, SelectionArgs};
 use crate::engine::{Engine, Options};
 use crate::exit::ExitStatus;
+use crate::gate::{Gate, decide};
 use crate::lint::{self, RULES};
 use crate::printer::{Format, Printer, Tone};
 use crate::process::Program;
-use crate::prove::{ProofBook, ProofStanding};
-use crate::report::{Folder, Report, RunVerdict, annotations, case_line, summary, terse_line, write_file};
+use crate::prove::{Keys, ProofBook, ProofStanding};
+use crate::report::{
+    Folder, ImpostorTable, InputPaths, Performances, Report, RunVerdict, TableStanding, annotations,
+    case_line, input_files, matrix_standing, step_summary, summary, terse_line, write_file,
+};
 use crate::runner;
 use crate::selection::Selection;
 use crate::workspace::Workspace;
+
+/// What decides how an impostor is taken, besides the judges.
+pub(super) const IMPOSTORS: &str = "probador/src/impostors.rs";
 
 /// How long building `apr` may take.
 const BUILD_TIME: Duration = Duration::from_mins(30);
@@ -110,7 +117,8 @@ pub(super) fn execute(
         return Err(error);
     }
 
-    let report = assemble(&engine, &plan, outcomes, &selection, started, clock)?;
+    let tables = tables(&engine, &folder)?;
+    let report = assemble(&engine, &plan, outcomes, &selection, started, clock, tables)?;
     folder.write(&report)?;
     write_findings(&engine, &plan, &folder)?;
     show(&report, args.format, &folder, printer)?;
@@ -138,6 +146,7 @@ fn assemble(
     selection: &Selection,
     started: u64,
     clock: Instant,
+    (impostors, matrix): (ImpostorTable, TableStanding),
 ) -> anyhow::Result<Report> {
     let waivers = engine.context().workspace().waivers(engine.checklist())?;
     let (claims, score) = Report::tally(engine.checklist(), &outcomes, &waivers, &proofs(engine)?);
@@ -145,12 +154,19 @@ fn assemble(
     let (playbooks, others): (Vec<Outcome>, Vec<Outcome>) =
         outcomes.into_iter().partition(|outcome| matches!(outcome.subject, Subject::Playbook(_)));
     let goldens = others.into_iter().filter(|outcome| matches!(outcome.subject, Subject::Golden { .. }));
+    let model = engine.context().model();
+    let paths = InputPaths {
+        model: model.path.clone(),
+        apr: engine.context().workspace().apr(),
+        model_name: model.name.clone(),
+    };
     let mut report = Report {
-        version: 1,
+        version: Report::VERSION,
         tool: format!("probador {}", env!("CARGO_PKG_VERSION")),
         started,
         seconds: clock.elapsed().as_secs_f64(),
         verdict: RunVerdict::Unbelievable,
+        gate: Gate::default(),
         score,
         model: engine.context().model_facts(),
         machine: engine.machine(),
@@ -159,10 +175,28 @@ fn assemble(
         claims,
         playbooks,
         goldens: goldens.collect(),
+        impostors,
+        matrix,
+        inputs: input_files(engine.context().workspace(), &paths)?,
         problems,
     };
+    report.gate = decide(&report, Date::of_unix_seconds(started));
     report.verdict = report.judge();
     Ok(report)
+}
+
+/// What other commands left for a report to show, and whether it is of what is here.
+fn tables(engine: &Engine, folder: &Folder) -> anyhow::Result<(ImpostorTable, TableStanding)> {
+    let (workspace, model) = (engine.context().workspace(), engine.context().model());
+    // A model that cannot be opened has no key, so that nothing is of it.
+    let keys = Keys::new(workspace, model).ok();
+    let key = |code: &[&Path]| match &keys {
+        Some(keys) => keys.of_all(engine.checklist(), code),
+        None => Ok(String::new()),
+    };
+    let impostors = Performances::read(&folder.impostors())?;
+    let impostors = impostors.table(&model.name, &key(&[&workspace.path(IMPOSTORS)])?);
+    Ok((impostors, matrix_standing(&folder.matrix().1, &model.name, &key(&[])?)))
 }
 
 /// Where the proof of each claim stands that has a check.
@@ -198,7 +232,18 @@ pub(super) fn show(
             printer.error(&line);
         }
     }
+    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
+        append(Path::new(&path), &step_summary(report))?;
+    }
     Ok(())
+}
+
+/// Adds `text` to a file that other steps add to as well.
+fn append(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| anyhow::anyhow!("failed to append to `{}`: {error}", path.display()))
 }
 
 /// Builds `apr`, so that a run never judges an executable older than the sources; where there is no cargo or no

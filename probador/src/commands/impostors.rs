@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use apr_impostor::Impostor;
 
-use super::full::build;
+use super::full::{IMPOSTORS, build, folder};
 use super::workspace;
 use crate::cli::{Global, ImpostorsArgs};
 use crate::engine::{Engine, Options};
 use crate::exit::ExitStatus;
 use crate::impostors::{Cast, Performance, Reception};
 use crate::printer::{Format, Printer, Tone};
+use crate::prove::Keys;
+use crate::report::Performances;
 
 /// Judges the impostors that were asked for.
 pub(super) fn run(
@@ -24,7 +26,7 @@ pub(super) fn run(
     }
     let options = Options { model: args.subject.model.clone(), seed: args.subject.seed };
     let engine = Arc::new(Engine::open(workspace, &options)?);
-    let cast = Cast::new(engine, &[])?;
+    let cast = Cast::new(Arc::clone(&engine), &[])?;
     let impostors: &[Impostor] = if args.names.is_empty() { &Impostor::ALL } else { &args.names };
     if args.format == Format::Human {
         printer.start_progress(impostors.len());
@@ -35,6 +37,7 @@ pub(super) fn run(
         printer.advance();
     }
     printer.end_progress();
+    keep(args, &engine, &performances)?;
     match args.format {
         Format::Human => {
             for done in &performances {
@@ -54,6 +57,19 @@ pub(super) fn run(
     }
     let fooled = performances.iter().any(|done| done.with(Reception::Fooled).next().is_some());
     Ok(if fooled { ExitStatus::FaultSurvived } else { ExitStatus::Pass })
+}
+
+/// Keeps what was seen for the next report. Samples of another seed are not what a report is of.
+fn keep(args: &ImpostorsArgs, engine: &Engine, performances: &[Performance]) -> anyhow::Result<()> {
+    if args.subject.seed.is_some() {
+        return Ok(());
+    }
+    let (workspace, model) = (engine.context().workspace(), engine.context().model());
+    let path = folder(args.reports.as_deref(), workspace).impostors();
+    let key = Keys::new(workspace, model)?.of_all(engine.checklist(), &[&workspace.path(IMPOSTORS)])?;
+    let mut kept = Performances::read(&path)?;
+    kept.keep(&model.name, &key, performances);
+    kept.write(&path)
 }
 
 /// What a person reads of one impostor: first what it got away with.

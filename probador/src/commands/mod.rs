@@ -1,8 +1,10 @@
 //! One file per verb.
 
+mod attest;
 mod bisect;
 mod checklist;
 mod ci;
+mod claim;
 mod full;
 mod gate;
 mod golden;
@@ -21,6 +23,8 @@ mod schema;
 mod tensor;
 mod trace;
 
+pub use attest::AttestCommand;
+pub use claim::ClaimCommand;
 pub use golden::GoldenCommand;
 pub use misbehave::MisbehaveArgs;
 pub use playbook::PlaybookCommand;
@@ -43,6 +47,8 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Checklist(ChecklistCommand::Schema(args)) | Command::Schema(args) => {
             schema::run(&args, &global, printer)
         }
+        Command::Attest(command) => attest::run(&command, &global, printer),
+        Command::Claim(command) => claim::run(&command, &global, printer),
         Command::Golden(command) => golden::run(&command, &global, printer),
         Command::Playbook(command) => playbook::run(&command, &global, printer),
         Command::Run(args) => run::run(&args, &global, printer),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::full::build_apr;
+use super::full::{build_apr, folder};
 use super::workspace;
 use crate::checklist::{Claim, ClaimId, Edit, Fault, FaultKind, Group};
 use crate::cli::{Global, ProveArgs};
@@ -17,6 +17,7 @@ use crate::prove::{
     Doubt, Keys, Matrix, PROOFS, Proof, Proofs, Reaction, Scratch, Standing, Target, TargetName, TargetTrial,
     Trials, obstacle, targets,
 };
+use crate::report::{StoredMatrix, to_matrix_html, write_file};
 use crate::runner::in_lanes;
 
 /// What `--format json` prints.
@@ -82,6 +83,9 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
     try_in_sources(&engine, &open, &mut trials, printer, |job, trial| keeper.keep(&model, job, trial))?;
     let trials: Vec<TargetTrial> = trials.into_values().collect();
     let matrix = args.matrix.then(|| matrix(args, &engine, &tried, printer)).transpose()?;
+    if let Some(matrix) = &matrix {
+        keep_matrix(args, &engine, matrix, printer)?;
+    }
     match args.format {
         Format::Human => {
             for trial in &trials {
@@ -305,6 +309,30 @@ fn matrix(
     }
     printer.end_progress();
     Ok(matrix)
+}
+
+/// Writes the matrix as a page and as JSON, for reports to link to.
+fn keep_matrix(
+    args: &ProveArgs,
+    engine: &Engine,
+    matrix: &Matrix,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    let (workspace, model) = (engine.context().workspace(), engine.context().model());
+    let key = Keys::new(workspace, model)?.of_all(engine.checklist(), &[])?;
+    let faults = engine.checklist().faults().values();
+    let tried = faults.filter(|fault| args.kind.is_empty() || args.kind.contains(&fault.kind));
+    let stored = StoredMatrix {
+        model: model.name.clone(),
+        key,
+        faults: tried.map(|fault| fault.name.clone()).collect(),
+        matrix: matrix.clone(),
+    };
+    let (page, json) = folder(args.reports.as_deref(), workspace).matrix();
+    write_file(&json, (serde_json::to_string_pretty(&stored)? + "\n").as_bytes())?;
+    write_file(&page, to_matrix_html(&stored, engine.checklist())?.as_bytes())?;
+    printer.talk(&printer.paint_talk(Tone::Faint, &format!("matrix: {}", page.display())));
+    Ok(())
 }
 
 /// What a person reads of one trial.

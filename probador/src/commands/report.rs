@@ -11,7 +11,7 @@ pub(super) fn run(args: &ReportArgs, global: &Global, printer: &mut Printer) -> 
     let workspace = workspace(global)?;
     let folder = folder(args.reports.as_deref(), &workspace);
     let report = folder.read_latest()?;
-    folder.write(&report)?;
+    folder.write_pages(&report)?;
     show(&report, args.format, &folder, printer)?;
     Ok(status(&report))
 }

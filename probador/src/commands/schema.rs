@@ -6,13 +6,14 @@ use crate::cli::{Global, SchemaArgs};
 use crate::exit::ExitStatus;
 use crate::playbook;
 use crate::printer::Printer;
-use crate::report::write_file;
+use crate::report::{schema as report_schema, write_file};
 
 /// Writes or checks every schema.
 pub(super) fn run(args: &SchemaArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let workspace = workspace(global)?;
     let mut status = ExitStatus::Pass;
-    let files = schemas().into_iter().map(|schema| (format!("checklist/{}", schema.name), schema.text));
+    let of_checklist = schemas().into_iter().chain([report_schema()]);
+    let files = of_checklist.map(|schema| (format!("checklist/{}", schema.name), schema.text));
     for (name, text) in files.chain([("playbooks/schema.json".to_owned(), playbook::schema())]) {
         let path = workspace.path(&name);
         let is_current = std::fs::read_to_string(&path).is_ok_and(|stored| stored == text);

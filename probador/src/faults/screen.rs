@@ -13,9 +13,29 @@ pub struct Reply {
     pub code: i32,
 }
 
+/// The page that `report` wrote, altered; what other commands show is left alone.
+fn page(reply: Reply, alter: fn(&str) -> Option<String>) -> Reply {
+    if reply.command != "report" {
+        return reply;
+    }
+    let text = alter(&reply.text).unwrap_or(reply.text);
+    Reply { text, ..reply }
+}
+
 /// The alteration of the fault `name`.
 pub(super) fn find(name: &str) -> Option<fn(Reply) -> Reply> {
     Some(match name {
+        "page-lacks-a-claim" => |reply| {
+            page(reply, |page| {
+                let (before, rest) = page.split_once("<details")?;
+                Some(format!("{before}{}", rest.split_once("</details>")?.1))
+            })
+        },
+        "page-lacks-the-score" => |reply| page(reply, |page| Some(page.replace("of 180 points", ""))),
+        "report-fails" => |reply| {
+            let code = if reply.command == "report" { 3 } else { reply.code };
+            Reply { code, ..reply }
+        },
         "candidates-cut" => {
             |reply| by_line(reply, |line| (!is_candidate(line) || rank(line) <= 2).then(|| line.to_owned()))
         }

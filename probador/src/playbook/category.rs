@@ -131,7 +131,7 @@ impl FromStr for Category {
 }
 
 /// What a playbook is called: `edge-cases/unicode-prompt`, or the bare name of a file outside `playbooks/`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PlaybookId(String);
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use apr_format::AprFile;
 
 use super::Target;
-use crate::checklist::{Check, Claim, Fault, SourceText};
+use crate::checklist::{Check, Checklist, Claim, Fault, SourceText};
 use crate::models::ModelChoice;
 use crate::stored::tree_hash;
 use crate::workspace::Workspace;
@@ -76,6 +76,21 @@ impl Keys {
         }
         for fault in faults {
             update(&mut hasher, &serde_json::to_string(&Fault { line: 0, ..(*fault).clone() })?);
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+}
+
+impl Keys {
+    /// The key of what depends on every claim and every fault, and on `code` of the engine besides the judges.
+    pub fn of_all(&self, checklist: &Checklist, code: &[&Path]) -> anyhow::Result<String> {
+        let mut hasher = self.common.clone();
+        for path in code {
+            update(&mut hasher, &tree_hash(path)?);
+        }
+        let faults: Vec<&Fault> = checklist.faults().values().collect();
+        for claim in checklist.claims() {
+            update(&mut hasher, &self.of(claim, &faults)?);
         }
         Ok(hasher.finalize().to_hex().to_string())
     }

@@ -1,5 +1,6 @@
 //! Where the proof of each claim stands: made with everything as it is now, made before something changed, or never.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::key::Keys;
@@ -9,7 +10,7 @@ use crate::models::{ModelChoice, choose};
 use crate::workspace::Workspace;
 
 /// Whether a claim's faults have turned it red.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProofStanding {
     /// All of them, with check, faults and subject as they are now.

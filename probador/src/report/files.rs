@@ -52,8 +52,12 @@ impl Folder {
         let text = fs::read_to_string(&path).with_context(|| {
             format!("there is no report at `{}`\nhint: run `cargo probador full` first", path.display())
         })?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("`{}` is not a report of this version", path.display()))
+        serde_json::from_str(&text).with_context(|| {
+            format!(
+                "`{}` is not a report of this version\nhint: `cargo probador full` makes one",
+                path.display()
+            )
+        })
     }
 
     /// Makes the newest report the previous one and opens the next one's outcome log.
@@ -71,11 +75,29 @@ impl Folder {
         Ok(OutcomeLog { file, logs: latest.join("logs") })
     }
 
-    /// Writes a finished report in every form.
+    /// Where the impostors' performances are kept.
+    pub fn impostors(&self) -> PathBuf {
+        self.0.join("impostors.json")
+    }
+
+    /// Where the matrix of claims and faults is kept, as a page and as JSON.
+    pub fn matrix(&self) -> (PathBuf, PathBuf) {
+        (self.0.join("prove.html"), self.0.join("prove.json"))
+    }
+
+    /// Writes a finished report in every form, and the statement that binds it to what was judged.
     pub fn write(&self, report: &Report) -> anyhow::Result<()> {
         let latest = self.latest();
         let json = serde_json::to_string_pretty(report)? + "\n";
         write_file(&latest.join("report.json"), json.as_bytes())?;
+        let statement = crate::attest::Statement::of(report, json.as_bytes());
+        write_file(&latest.join("attestation.json"), statement.to_json()?.as_bytes())?;
+        self.write_pages(report)
+    }
+
+    /// Writes what people and other tools read of a report.
+    pub fn write_pages(&self, report: &Report) -> anyhow::Result<()> {
+        let latest = self.latest();
         write_file(&latest.join("report.html"), super::to_html(report)?.as_bytes())?;
         write_file(&latest.join("junit.xml"), super::to_junit(report)?.as_bytes())
     }
@@ -95,11 +117,22 @@ impl OutcomeLog {
         line.push('\n');
         self.file.write_all(line.as_bytes()).context("failed to append to outcomes.jsonl")?;
         if outcome.is_red() {
-            let name = outcome.case.as_str().replace("::", ".") + ".json";
-            write_file(&self.logs.join(name), serde_json::to_string_pretty(outcome)?.as_bytes())?;
+            write_file(
+                &self.logs.join(log_name(outcome)),
+                serde_json::to_string_pretty(outcome)?.as_bytes(),
+            )?;
         }
         Ok(())
     }
+}
+
+/// The log of an outcome, from the folder of its report; only what is red has one.
+pub fn log_of(outcome: &Outcome) -> Option<String> {
+    outcome.is_red().then(|| format!("logs/{}", log_name(outcome)))
+}
+
+fn log_name(outcome: &Outcome) -> String {
+    outcome.case.as_str().replace("::", ".") + ".json"
 }
 
 #[cfg(test)]

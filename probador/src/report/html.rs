@@ -2,30 +2,55 @@
 
 use askama::Template;
 
-use super::{ClaimRow, Report, RunVerdict, Waiting};
+use super::goldens::{Stage, by_stage};
+use super::{ClaimRow, Report, RunVerdict, TableStanding, Waiting, WaiverRow, log_of};
 use crate::case::{Figure, Measurement, Outcome, Relation, Verdict};
-use crate::checklist::{CHECKLIST_POINTS, Date, Section, SectionScore};
+use crate::checklist::{CHECKLIST_POINTS, ClaimId, Date, Section, SectionScore, Standing};
+use crate::gate::Obstacle;
+use crate::prove::ProofStanding;
 
 #[derive(Template)]
 #[template(path = "report.html")]
 struct Page<'r> {
     report: &'r Report,
     word: &'static str,
+    sign: &'static str,
     tone: &'static str,
     sentence: String,
     date: String,
     time: String,
     total: u32,
     all: Bar,
+    gate: Vec<ObstacleView>,
     sections: Vec<SectionView<'r>>,
     failures: Vec<FailureView<'r>>,
     waiting: Vec<WaitingView>,
     playbooks: Vec<CaseView<'r>>,
     n_playbooks_passed: usize,
+    waivers: Vec<WaivedView<'r>>,
+    impostors_are_stale: bool,
+    has_matrix: bool,
+    matrix_is_stale: bool,
     goldens: Vec<CaseView<'r>>,
+    goldens_by_stage: Option<(String, Vec<Stage>)>,
     n_goldens_passed: usize,
     n_claims: usize,
     n_passed: usize,
+    n_proven: usize,
+}
+
+struct ObstacleView {
+    sentence: String,
+    /// Claims, which the page has a place for.
+    ids: Vec<String>,
+    others: Vec<String>,
+    remedy: &'static str,
+}
+
+struct WaivedView<'r> {
+    id: ClaimId,
+    waiver: &'r WaiverRow,
+    state: &'static str,
 }
 
 /// Shares of a bar, in percent.
@@ -45,12 +70,18 @@ struct SectionView<'r> {
 struct RowView<'r> {
     row: &'r ClaimRow,
     tone: &'static str,
+    sign: &'static str,
     word: &'static str,
+    /// The first figure with its limit, or what is missing.
+    headline: String,
     said: String,
     remedy: String,
     measurements: Vec<MeasurementView>,
     seconds: String,
     is_open: bool,
+    is_proven: bool,
+    is_waived: bool,
+    log: Option<String>,
 }
 
 struct MeasurementView {
@@ -66,8 +97,10 @@ struct MeasurementView {
 
 struct FailureView<'r> {
     outcome: &'r Outcome,
+    id: Option<ClaimId>,
     title: String,
     said: String,
+    log: Option<String>,
 }
 
 struct WaitingView {
@@ -80,7 +113,10 @@ struct WaitingView {
 struct CaseView<'r> {
     outcome: &'r Outcome,
     tone: &'static str,
+    sign: &'static str,
+    word: &'static str,
     measured: String,
+    log: Option<String>,
 }
 
 /// Renders the report.
@@ -94,10 +130,18 @@ pub fn to_html(report: &Report) -> anyhow::Result<String> {
     let sections: Vec<_> = Section::ALL.into_iter().map(|section| section_view(report, section)).collect();
     let goldens: Vec<_> = report.goldens.iter().map(case_view).collect();
     let playbooks: Vec<_> = report.playbooks.iter().map(case_view).collect();
+    let passed = || report.claims.iter().filter(|row| row.scored && row.standing() == Standing::Passed);
     let page = Page {
         report,
         word,
+        sign: sign(tone),
         tone,
+        gate: report.gate.shut_by.iter().map(|shut| obstacle_view(report, shut)).collect(),
+        waivers: report.claims.iter().filter_map(|row| waived_view(report, row)).collect(),
+        impostors_are_stale: report.impostors.standing == TableStanding::Stale,
+        has_matrix: report.matrix != TableStanding::NotRun,
+        matrix_is_stale: report.matrix == TableStanding::Stale,
+        goldens_by_stage: by_stage(&report.goldens),
         sentence: sentence(report),
         date: Date::of_unix_seconds(report.started).to_string(),
         time: format!("{:02}:{:02} UTC", report.started / 3600 % 24, report.started / 60 % 60),
@@ -109,17 +153,21 @@ pub fn to_html(report: &Report) -> anyhow::Result<String> {
         playbooks,
         n_goldens_passed: goldens.iter().filter(|golden| golden.tone == "pass").count(),
         n_claims: report.claims.iter().filter(|row| row.scored).count(),
-        n_passed: report
-            .claims
-            .iter()
-            .filter(|row| {
-                row.scored && row.outcome.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Pass)
-            })
-            .count(),
+        n_passed: passed().count(),
+        n_proven: passed().filter(|row| row.proof == Some(ProofStanding::Proven)).count(),
         sections,
         goldens,
     };
     Ok(page.render()?)
+}
+
+/// A shape beside each word, for whoever sees no colours.
+fn sign(tone: &str) -> &'static str {
+    match tone {
+        "pass" => "✓",
+        "fail" => "✕",
+        _ => "?",
+    }
 }
 
 /// The verdict in a sentence.
@@ -132,10 +180,22 @@ fn sentence(report: &Report) -> String {
             "Every claim that could be decided here held. {} points wait for something that is not here; only what passed scores.",
             all.undecided
         ),
-        RunVerdict::Fail => format!(
-            "{n_failures} {} what was claimed. Do not release this.",
-            if n_failures == 1 { "check contradicts" } else { "checks contradict" }
-        ),
+        RunVerdict::Fail if n_failures == 0 => {
+            "A claim passes although a waiver says that it cannot be decided: the waiver must go.".to_owned()
+        }
+        RunVerdict::Fail => {
+            let n_false = report.failures().filter(|outcome| outcome.verdict.word() == "fail").count();
+            let false_ones = match n_false {
+                0 => String::new(),
+                1 => "1 check contradicts what was claimed. ".to_owned(),
+                n => format!("{n} checks contradict what was claimed. "),
+            };
+            let broken = match n_failures - n_false {
+                0 => String::new(),
+                n => format!("{n} could not be judged though all they need is there. "),
+            };
+            format!("{false_ones}{broken}Do not release this.")
+        }
         RunVerdict::Unbelievable => {
             "The engine's own accounts do not add up, so nothing below can be relied on.".to_owned()
         }
@@ -176,10 +236,17 @@ fn row_view(row: &ClaimRow) -> RowView<'_> {
         }
     };
     let evidence = row.outcome.as_ref().map(|outcome| &outcome.evidence);
+    let first = evidence.and_then(|evidence| evidence.measurements.first());
+    let headline = match first {
+        Some(first) if tone == "pass" => first.to_string(),
+        _ => said.lines().next().unwrap_or_default().to_owned(),
+    };
     RowView {
         row,
         tone,
+        sign: sign(tone),
         word,
+        headline,
         said,
         remedy,
         measurements: evidence
@@ -189,6 +256,9 @@ fn row_view(row: &ClaimRow) -> RowView<'_> {
             .collect(),
         seconds: evidence.map(|evidence| format!("{:.2} s", evidence.seconds)).unwrap_or_default(),
         is_open: tone == "fail",
+        is_proven: row.proof == Some(ProofStanding::Proven),
+        is_waived: row.waiver.is_some(),
+        log: row.outcome.as_ref().and_then(log_of),
     }
 }
 
@@ -216,6 +286,8 @@ fn failure_view<'r>(report: &Report, outcome: &'r Outcome) -> FailureView<'r> {
     let row = report.claims.iter().find(|row| row.case == outcome.case.as_str());
     FailureView {
         outcome,
+        id: row.map(|row| row.id),
+        log: log_of(outcome),
         title: row.map_or_else(|| outcome.case.to_string(), |row| format!("{} {}", row.id, row.title)),
         said: match &outcome.verdict {
             Verdict::Pass => String::new(),
@@ -235,13 +307,91 @@ fn waiting_view(waiting: Waiting) -> WaitingView {
 }
 
 fn case_view(outcome: &Outcome) -> CaseView<'_> {
-    CaseView {
-        outcome,
-        tone: match outcome.verdict {
-            Verdict::Pass => "pass",
-            Verdict::Fail { .. } => "fail",
-            Verdict::Undecided(_) => "undecided",
-        },
-        measured: outcome.evidence.measurements.first().map(ToString::to_string).unwrap_or_default(),
+    let tone = match outcome.verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail { .. } => "fail",
+        Verdict::Undecided(_) => "undecided",
+    };
+    let first = outcome.evidence.measurements.first().map(ToString::to_string);
+    let said = match &outcome.verdict {
+        Verdict::Pass => String::new(),
+        Verdict::Fail { diagnosis } => diagnosis.clone(),
+        Verdict::Undecided(undecided) => undecided.to_string(),
+    };
+    CaseView { outcome, tone, sign: sign(tone), word: tone, measured: first.unwrap_or(said), log: log_of(outcome) }
+}
+
+fn obstacle_view(report: &Report, obstacle: &Obstacle) -> ObstacleView {
+    let is_claim = |name: &&String| report.claims.iter().any(|row| row.id.to_string() == **name);
+    let (ids, others): (Vec<&String>, Vec<&String>) = obstacle.what.iter().partition(is_claim);
+    let owned = |names: Vec<&String>| names.into_iter().cloned().collect();
+    ObstacleView {
+        sentence: obstacle.sentence(),
+        ids: owned(ids),
+        others: owned(others),
+        remedy: obstacle.reason.remedy(),
+    }
+}
+
+fn waived_view<'r>(report: &Report, row: &'r ClaimRow) -> Option<WaivedView<'r>> {
+    let waiver = row.waiver.as_ref()?;
+    let today = Date::of_unix_seconds(report.started);
+    let state = match row.standing() {
+        Standing::Passed => "not needed: the claim passes",
+        Standing::Failed => "excuses no failure",
+        Standing::Undecided if today < waiver.granted => "not in force yet",
+        Standing::Undecided if today > waiver.until => "expired",
+        Standing::Undecided => "in force",
+    };
+    Some(WaivedView { id: row.id, waiver, state })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn the_page_names_verdict_score_gate_and_every_claim() {
+        for (report, word) in [(sample::all_passing(), "Pass"), (sample::eventful(), "Fail")] {
+            let page = to_html(&report).unwrap();
+            assert!(page.contains(&format!("</span> {word}</strong>")), "{word}");
+            assert!(page.contains(&format!("{}<small> of 180 points", report.score.all.passed)));
+            for row in &report.claims {
+                assert!(page.contains(&format!("id=\"{}\"", row.id)), "{} has no place", row.id);
+            }
+            assert_eq!(page.contains("</span> open</span></h2>"), report.gate.is_open());
+        }
+    }
+
+    #[test]
+    fn what_was_observed_is_text_and_never_markup() {
+        let page = to_html(&sample::eventful()).unwrap();
+        assert!(!page.contains("<position 4>") && !page.contains("largest <difference>"));
+        assert!(page.contains("position 4"));
+    }
+
+    #[test]
+    fn waivers_impostors_and_goldens_say_how_they_stand() {
+        let page = to_html(&sample::eventful()).unwrap();
+        for said in
+            ["in force", "this machine has no counters", "</span> stale</span>", "</span> passes</td>"]
+        {
+            assert!(page.contains(said), "{said}");
+        }
+        assert!(page.contains("<svg class=\"plot\"") && page.contains("out of tolerance"));
+        let page = to_html(&sample::all_passing()).unwrap();
+        assert!(page.contains("</span> not run</span>"));
+    }
+
+    #[test]
+    fn every_link_inside_the_page_has_its_place() {
+        let page = to_html(&sample::eventful()).unwrap();
+        let targets: Vec<&str> =
+            page.split("href=\"#").skip(1).map(|part| part.split('"').next().unwrap()).collect();
+        assert!(targets.len() > 15, "{targets:?}");
+        for target in targets {
+            assert!(page.contains(&format!("id=\"{target}\"")), "nothing is at #{target}");
+        }
     }
 }

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{ImpostorTable, InputFile, TableStanding};
 use crate::case::{Machine, Outcome, Subject, Undecided, Verdict};
-use crate::checklist::{Checklist, ClaimId, Score, Section, Standing, Waiver, score};
+use crate::checklist::{Check, Checklist, Claim, ClaimId, Date, Score, Section, Standing, Waiver, score};
+use crate::gate::Gate;
+use crate::playbook::Playbooks;
 use crate::prove::ProofStanding;
 
 /// Why a claim is undecided that nobody asked about.
 pub(super) const NOT_SELECTED: &str = "it was not selected for this run";
 
 /// A whole run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Version of this format.
     pub version: u32,
@@ -24,6 +28,8 @@ pub struct Report {
     pub seconds: f64,
     /// In one word, with what stands behind it.
     pub verdict: RunVerdict,
+    /// Whether a release may go out on the day it was made, and what speaks against it.
+    pub gate: Gate,
     /// Points, together and by section.
     pub score: Score,
     /// What was judged.
@@ -39,26 +45,32 @@ pub struct Report {
     pub playbooks: Vec<Outcome>,
     /// Every golden tensor that was compared.
     pub goldens: Vec<Outcome>,
+    /// How the checklist took the impostors when they were last let loose.
+    pub impostors: ImpostorTable,
+    /// Whether there is a matrix of all claims and faults, `../prove.html`.
+    pub matrix: TableStanding,
+    /// Every file that the run rests on, by its hash.
+    pub inputs: Vec<InputFile>,
     /// What is wrong with the run itself.
     pub problems: Vec<String>,
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunVerdict {
     /// Every scored claim passed.
     Pass,
     /// Nothing failed, and claims remain undecided.
     Incomplete,
-    /// Something failed.
+    /// Something failed, or a waiver is not needed any more.
     Fail,
     /// The run contradicts itself.
     Unbelievable,
 }
 
 /// The model that was judged.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelFacts {
     /// Its name.
     pub name: String,
@@ -73,7 +85,7 @@ pub struct ModelFacts {
 }
 
 /// A claim and how it came out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClaimRow {
     /// Its id.
     pub id: ClaimId,
@@ -93,6 +105,8 @@ pub struct ClaimRow {
     pub faults: Vec<String>,
     /// Whether those have; absent when nothing checks the claim yet.
     pub proof: Option<ProofStanding>,
+    /// What tries to falsify it, in words.
+    pub check: String,
     /// Publications.
     pub references: Vec<String>,
     /// Where it is written.
@@ -100,9 +114,22 @@ pub struct ClaimRow {
     /// In which line.
     pub line: u64,
     /// Why it may stay undecided at the gate.
-    pub waiver: Option<String>,
+    pub waiver: Option<WaiverRow>,
     /// How it ended; absent when it was not selected.
     pub outcome: Option<Outcome>,
+}
+
+/// Why a claim may stay undecided at the gate, and how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaiverRow {
+    /// Why this machine cannot decide it.
+    pub reason: String,
+    /// The day it was granted.
+    pub granted: Date,
+    /// The last day it holds.
+    pub until: Date,
+    /// Where it stands in `checklist/waivers.yaml`.
+    pub line: u64,
 }
 
 /// Undecided claims that wait for the same thing.
@@ -138,7 +165,34 @@ impl ClaimRow {
     }
 }
 
+impl WaiverRow {
+    fn of(waiver: &Waiver) -> Self {
+        Self {
+            reason: waiver.reason.clone(),
+            granted: waiver.granted,
+            until: waiver.until,
+            line: waiver.line,
+        }
+    }
+}
+
+/// What tries to falsify `claim`, for a reader.
+fn check(claim: &Claim) -> String {
+    match &claim.check {
+        Check::Builtin => "a check of the engine".to_owned(),
+        Check::Pending => "nothing yet".to_owned(),
+        Check::Lint(rule) => format!("lint {rule}"),
+        Check::Playbook(Playbooks::All) => "the playbooks, all of them".to_owned(),
+        Check::Playbook(Playbooks::Of(category)) => format!("the playbooks in playbooks/{category}"),
+        Check::Coverage(what) => format!("the stored coverage of {what}"),
+        Check::Mutation(what) => format!("the stored mutants of {what}"),
+    }
+}
+
 impl Report {
+    /// Version of the format that is written here.
+    pub const VERSION: u32 = 2;
+
     /// The claims of a checklist with what `outcomes` say of them, and the score that makes.
     pub fn tally(
         checklist: &Checklist,
@@ -169,9 +223,8 @@ impl Report {
                 references: claim.references.clone(),
                 file: claim.file.clone(),
                 line: claim.line,
-                waiver: waivers.iter().find(|waiver| waiver.claim == claim.id).map(|waiver| {
-                    format!("{} (granted {}, until {})", waiver.reason, waiver.granted, waiver.until)
-                }),
+                check: check(claim),
+                waiver: waivers.iter().find(|waiver| waiver.claim == claim.id).map(WaiverRow::of),
                 outcome: by_claim.get(&claim.id).map(|&outcome| outcome.clone()),
             })
             .collect();
@@ -190,6 +243,11 @@ impl Report {
     pub fn failures(&self) -> impl Iterator<Item = &Outcome> {
         let claims = self.claims.iter().filter_map(|row| row.outcome.as_ref());
         claims.chain(&self.playbooks).chain(&self.goldens).filter(|outcome| outcome.is_red())
+    }
+
+    /// Claims that passed although a waiver says that they cannot be decided.
+    pub fn needlessly_waived(&self) -> impl Iterator<Item = &ClaimRow> {
+        self.claims.iter().filter(|row| row.waiver.is_some() && row.standing() == Standing::Passed)
     }
 
     /// The claims of one section.
@@ -222,7 +280,7 @@ impl Report {
     pub fn judge(&self) -> RunVerdict {
         if !self.problems.is_empty() {
             RunVerdict::Unbelievable
-        } else if self.failures().next().is_some() {
+        } else if self.failures().next().is_some() || self.needlessly_waived().next().is_some() {
             RunVerdict::Fail
         } else if self.score.all.undecided > 0 {
             RunVerdict::Incomplete

@@ -75,6 +75,7 @@ pub fn summary(report: &Report, printer: &Printer) -> String {
         lines.push(format!("golden tensors: {passed} of {} within tolerance", report.goldens.len()));
     }
     lines.push(proofs(report));
+    lines.push(gate(report));
     lines.push(String::new());
     for outcome in report.failures() {
         lines.push(printer.paint(Tone::Bad, &format!("failed: {}", outcome.case)));
@@ -91,6 +92,15 @@ pub fn summary(report: &Report, printer: &Printer) -> String {
     }
     lines.push(verdict(report, printer));
     lines.join("\n")
+}
+
+/// Whether a release may go out, and what speaks against it.
+fn gate(report: &Report) -> String {
+    if report.gate.is_open() {
+        return "gate: open".to_owned();
+    }
+    let reasons: Vec<String> = report.gate.shut_by.iter().map(crate::gate::Obstacle::sentence).collect();
+    format!("gate: shut; {}", reasons.join("; "))
 }
 
 /// How many of the claims that passed are proven, and which are not.

@@ -53,6 +53,12 @@ impl PublicKey {
             && self.0.verify_strict(&message(root_hash), &bytes.into()).is_ok()
     }
 
+    /// Whether `signature` is this key's over exactly `message`.
+    pub(crate) fn verifies_message(&self, message: &[u8], signature: &[u8]) -> bool {
+        <&[u8; 64]>::try_from(signature)
+            .is_ok_and(|signature| self.0.verify_strict(message, &signature.into()).is_ok())
+    }
+
     /// Reads a public key file.
     pub fn read(path: &Path) -> Result<Self, FormatError> {
         let digits = read_key(path, PUBLIC_HEADER)?;
@@ -100,6 +106,11 @@ impl SecretKey {
     pub(crate) fn seal(&self, root_hash: &str) -> String {
         let signature = self.0.sign(&message(root_hash));
         format!("{}{}", self.public_key(), hex::encode(signature.to_bytes()))
+    }
+
+    /// The signature of `message`, which must not be taken for anything else that this key signs.
+    pub(crate) fn sign_message(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
     }
 
     /// Reads a secret key file; refuses one that others may read.

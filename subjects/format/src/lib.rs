@@ -11,6 +11,7 @@
 mod architecture;
 pub mod atomic;
 mod directories;
+mod dsse;
 mod error;
 pub mod hash;
 mod header;
