@@ -318,7 +318,14 @@ fn case_view(outcome: &Outcome) -> CaseView<'_> {
         Verdict::Fail { diagnosis } => diagnosis.clone(),
         Verdict::Undecided(undecided) => undecided.to_string(),
     };
-    CaseView { outcome, tone, sign: sign(tone), word: tone, measured: first.unwrap_or(said), log: log_of(outcome) }
+    CaseView {
+        outcome,
+        tone,
+        sign: sign(tone),
+        word: tone,
+        measured: first.unwrap_or(said),
+        log: log_of(outcome),
+    }
 }
 
 fn obstacle_view(report: &Report, obstacle: &Obstacle) -> ObstacleView {
