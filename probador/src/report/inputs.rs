@@ -34,7 +34,7 @@ pub enum Role {
     Apr,
     /// This executable.
     Engine,
-    /// What is claimed, what it is waived or proven by.
+    /// What is claimed, what it is waived or proven by, and the playbooks.
     Checklist,
     /// What the model's goldens are, each by its hash.
     Golden,
@@ -88,6 +88,9 @@ pub fn input_files(workspace: &Workspace, paths: &InputPaths) -> anyhow::Result<
     }
     for file in ["faults.yaml", "waivers.yaml", "proofs.json"] {
         add(Role::Checklist, &workspace.path("checklist").join(file))?;
+    }
+    for playbook in workspace.playbook_sources()? {
+        add(Role::Checklist, &workspace.path(&playbook.file))?;
     }
     // The manifest holds the hash of each tensor, and a tensor is read only when it has that hash.
     let golden = workspace.path("golden");
