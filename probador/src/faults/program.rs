@@ -176,7 +176,8 @@ fn value_of(arguments: &[OsString], flag: &str) -> Option<OsString> {
 
 /// Arguments without what is not ASCII in them.
 fn in_ascii(arguments: &[OsString]) -> Vec<OsString> {
-    let kept = |argument: &OsString| argument.to_string_lossy().chars().filter(char::is_ascii).collect::<String>();
+    let kept =
+        |argument: &OsString| argument.to_string_lossy().chars().filter(char::is_ascii).collect::<String>();
     arguments.iter().map(|argument| kept(argument).into()).collect()
 }
 
