@@ -175,7 +175,7 @@ impl Context {
             Qwen2::load(file, options).map(Mutex::new).map_err(|error| error.to_string())
         });
         let model = loaded.as_ref().map_err(|error| anyhow!("{error}"))?;
-        let fork = model.lock().unwrap_or_else(PoisonError::into_inner).fork();
+        let fork = model.lock().unwrap_or_else(PoisonError::into_inner).fork()?;
         Ok(self.planted.wrap_model(Box::new(fork)))
     }
 

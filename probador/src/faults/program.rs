@@ -66,7 +66,7 @@ enum Misbehaviour {
 use Misbehaviour::{After, Arguments, Before, Ignores, Input};
 
 /// Every way to misbehave, by the name of its fault.
-const ALL: [(&str, Misbehaviour); 31] = [
+const ALL: [(&str, Misbehaviour); 36] = [
     ("apr-exits-zero", After(|_, printed| Ok(Printed { code: 0, ..printed }))),
     ("apr-exits-one", After(|_, printed| Ok(Printed { code: 1, ..printed }))),
     ("apr-panics", After(|_, _| Ok(panicked()))),
@@ -86,6 +86,7 @@ const ALL: [(&str, Misbehaviour); 31] = [
     ("apr-reply-never-the-same", After(marked)),
     ("apr-reply-not-utf8", After(|_, printed| Ok(not_utf8(printed)))),
     ("apr-first-token-late", After(|_, printed| Ok(late_first_token(printed)))),
+    ("apr-rate-fallen", After(|_, printed| Ok(with_rate_fallen(printed)))),
     ("apr-slow", Before(|_| Ok(waited(DELAY)))),
     ("apr-sluggish", Before(|_| Ok(waited(Duration::from_millis(1500))))),
     ("apr-memory-hog", Before(|_| Ok(vec![1; BALLAST]))),
@@ -99,11 +100,15 @@ const ALL: [(&str, Misbehaviour); 31] = [
     ("apr-damages-model", After(damaged)),
     ("apr-ignores-stdin", Input(|_| b"Hello\n".to_vec())),
     ("apr-reads-ascii-only", Input(|input| input.into_iter().filter(u8::is_ascii).collect())),
+    ("apr-reads-beginning-only", Input(|input| input.into_iter().take(200).collect())),
+    ("apr-reads-ascii-arguments", Arguments(|call| Ok(in_ascii(&call.arguments)))),
     ("apr-ignores-seed", Arguments(another_seed)),
     ("apr-ignores-max-tokens", Ignores("--max-tokens")),
     ("apr-ignores-temperature", Ignores("--temperature")),
     ("apr-ignores-system", Ignores("--system")),
     ("apr-ignores-json", Ignores("--json")),
+    ("apr-ignores-parse-special", Ignores("--parse-special")),
+    ("apr-ignores-tolerance", Ignores("--tolerance")),
 ];
 
 /// Whether a fault of this name is planted in front of `apr`.
@@ -168,6 +173,13 @@ fn value_of(arguments: &[OsString], flag: &str) -> Option<OsString> {
         }
     }
     None
+}
+
+/// Arguments without what is not ASCII in them.
+fn in_ascii(arguments: &[OsString]) -> Vec<OsString> {
+    let kept =
+        |argument: &OsString| argument.to_string_lossy().chars().filter(char::is_ascii).collect::<String>();
+    arguments.iter().map(|argument| kept(argument).into()).collect()
 }
 
 /// How often the stand-in was started before on this stage.
@@ -251,6 +263,15 @@ fn late_first_token(printed: Printed) -> Printed {
     let Some((before, rest)) = text.split_once(MARK) else { return printed };
     let after = rest.split_once(" s").map_or(rest, |(_, after)| after);
     Printed { stdout: format!("{before}{MARK}9.500 s{after}").into_bytes(), ..printed }
+}
+
+/// The rate that `--inspect` prints, lowered below any limit.
+fn with_rate_fallen(printed: Printed) -> Printed {
+    const MARK: &str = "[Stats: ";
+    let text = String::from_utf8_lossy(&printed.stdout).into_owned();
+    let Some((before, rest)) = text.split_once(MARK) else { return printed };
+    let after = rest.split_once(" tok/s").map_or(rest, |(_, after)| after);
+    Printed { stdout: format!("{before}{MARK}0.4 tok/s{after}").into_bytes(), ..printed }
 }
 
 fn waited(time: Duration) -> Vec<u8> {
@@ -345,5 +366,16 @@ mod tests {
             ..check("apr-reply-empty")
         });
         assert_eq!(late.stdout, b"x first token after 9.500 s; y");
+        let fallen = with_rate_fallen(Printed {
+            stdout: b"x [Stats: 31.2 tok/s | y]".to_vec(),
+            ..check("apr-reply-empty")
+        });
+        assert_eq!(fallen.stdout, b"x [Stats: 0.4 tok/s | y]");
+    }
+
+    #[test]
+    fn arguments_lose_what_is_not_ascii() {
+        let (_folder, call) = call("inspect modèle.apr");
+        assert_eq!(in_ascii(&call.arguments), ["inspect", "modle.apr"]);
     }
 }

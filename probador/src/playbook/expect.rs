@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::quantity::Time;
+use super::words::blanked;
 use crate::yaml::{Fields, FromNode, Node, Problems, Value};
 
 /// One text, or a list of them.
@@ -347,7 +348,9 @@ impl FromNode for Limits {
 
 /// Reports a pattern that cannot be read, or that finds something in everything.
 pub(super) fn judge_pattern(pattern: &str, node: &Node, problems: &mut Problems) {
-    match regex::RegexBuilder::new(pattern).size_limit(1 << 20).build() {
+    let build = |pattern: &str| regex::RegexBuilder::new(pattern).size_limit(1 << 20).build();
+    // `{name}` is no repetition: what it stands for is put in, escaped, before the pattern is used.
+    match build(pattern).or_else(|error| build(&blanked(pattern)).map_err(|_| error)) {
         Err(error) => {
             let error = error.to_string();
             let what = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
@@ -364,5 +367,28 @@ pub(super) fn judge_pattern(pattern: &str, node: &Node, problems: &mut Problems)
 pub(super) fn judge_texts(texts: &Texts, key: &str, node: &Node, problems: &mut Problems) {
     if texts.all().iter().any(String::is_empty) {
         problems.add(node.at, format!("`{key}`: the empty text is in everything, so it expects nothing"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::parse;
+
+    #[test]
+    fn patterns_may_hold_placeholders_and_nothing_that_cannot_be_read() {
+        let check = |pattern: &str, is_good: bool| {
+            let node = parse("a.yaml", "x").unwrap();
+            let mut problems = Problems::new("a.yaml");
+            judge_pattern(pattern, &node, &mut problems);
+            let problems = problems.into_vec();
+            assert_eq!(problems.is_empty(), is_good, "{pattern}: {problems:?}");
+        };
+        check("^[0-9]{3}, {end}$", true);
+        check("(a, )+{end}, b", true);
+        check(r"\p{greek}", true);
+        check("(a, +{end}", false);
+        check("a{2,1}", false);
+        check("(a{end})*", false);
     }
 }

@@ -120,6 +120,15 @@ pub(super) fn filled(
     filled
 }
 
+/// `text` with a letter for each placeholder, whatever it will stand for.
+pub(super) fn blanked(text: &str) -> String {
+    let blank = |piece| match piece {
+        Piece::Text(text) => text,
+        Piece::Placeholder(_) => "x",
+    };
+    pieces(text).into_iter().map(blank).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

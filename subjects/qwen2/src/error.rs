@@ -74,4 +74,15 @@ pub enum LoadError {
         /// Positions the model was made for.
         limit: usize,
     },
+    /// The system does not give the memory of the cache.
+    #[error(
+        "failed to make room for a context of {context_length} tokens: it takes {bytes} bytes of memory, more than the \
+         system gives\nhint: ask for a shorter context"
+    )]
+    Memory {
+        /// Positions asked for.
+        context_length: usize,
+        /// What they take.
+        bytes: u64,
+    },
 }

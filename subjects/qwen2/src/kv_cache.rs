@@ -22,15 +22,18 @@ pub(crate) struct LayerCache {
 
 impl KvCache {
     /// Room for `context_length` positions; the memory is taken from the system as positions fill it.
-    pub(crate) fn new(config: &Config, context_length: usize) -> Self {
+    /// `None` where it does not give them.
+    pub(crate) fn new(config: &Config, context_length: usize) -> Option<Self> {
         let head_stride = context_length * config.head_dim;
-        let layer = || LayerCache {
-            keys: Buffer::zeroed(config.num_kv_heads * head_stride),
-            values: Buffer::zeroed(config.num_kv_heads * head_stride),
-            head_dim: config.head_dim,
-            head_stride,
+        let layer = |_| {
+            Some(LayerCache {
+                keys: Buffer::zeroed(config.num_kv_heads * head_stride)?,
+                values: Buffer::zeroed(config.num_kv_heads * head_stride)?,
+                head_dim: config.head_dim,
+                head_stride,
+            })
         };
-        Self { layers: (0..config.num_layers).map(|_| layer()).collect(), len: 0 }
+        Some(Self { layers: (0..config.num_layers).map(layer).collect::<Option<_>>()?, len: 0 })
     }
 
     pub(crate) fn len(&self) -> usize {

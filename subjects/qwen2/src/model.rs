@@ -58,12 +58,11 @@ impl Qwen2 {
         let rotary = Rotary::new(&config, context_length);
         let compute = Compute::new(options.n_threads);
         let shared = Arc::new(Shared { config, weights, rotary, compute, context_length });
-        Ok(Self::over(shared))
+        Self::over(shared)
     }
 
     /// Another sequence over the same weights.
-    #[must_use]
-    pub fn fork(&self) -> Self {
+    pub fn fork(&self) -> Result<Self, LoadError> {
         Self::over(Arc::clone(&self.shared))
     }
 
@@ -82,9 +81,13 @@ impl Qwen2 {
         self.shared.compute.kernels()
     }
 
-    fn over(shared: Arc<Shared>) -> Self {
-        let cache = KvCache::new(&shared.config, shared.context_length);
-        Self { shared, cache, activations: Activations::default() }
+    fn over(shared: Arc<Shared>) -> Result<Self, LoadError> {
+        let Shared { config, context_length, .. } = &*shared;
+        let Some(cache) = KvCache::new(config, *context_length) else {
+            let bytes = config.cache_bytes_per_position().saturating_mul(*context_length as u64);
+            return Err(LoadError::Memory { context_length: *context_length, bytes });
+        };
+        Ok(Self { shared, cache, activations: Activations::default() })
     }
 
     /// Runs `ids` through the layers, leaving the residual stream in the activations, and appends to `logits` the rows

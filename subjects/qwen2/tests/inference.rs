@@ -75,7 +75,7 @@ fn forgetting_positions_leaves_no_trace_of_them() {
     let (kept, dropped, next) = (random_ids(3, 20), random_ids(4, 30), random_ids(5, 5));
     let mut model = tiny(2, 64);
     model.prefill(&kept, LogitRows::Last, None).unwrap();
-    let mut fork = model.fork();
+    let mut fork = model.fork().unwrap();
     model.prefill(&dropped, LogitRows::Last, None).unwrap();
     model.truncate(kept.len());
     assert_eq!(model.position(), 20);

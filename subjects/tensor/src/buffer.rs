@@ -24,10 +24,11 @@ impl<T: Pod> Buffer<T> {
         Self { lines: Vec::new(), len: 0, element: PhantomData }
     }
 
-    /// `len` zeros.
-    pub fn zeroed(len: usize) -> Self {
+    /// `len` zeros, or `None` where the system gives no memory for them.
+    pub fn zeroed(len: usize) -> Option<Self> {
         // From the allocator's zero pages: a long cache takes no memory before it is filled.
-        Self { lines: bytemuck::zeroed_vec(Self::n_lines(len)), len, element: PhantomData }
+        let lines = bytemuck::try_zeroed_vec(Self::n_lines(len)).ok()?;
+        Some(Self { lines, len, element: PhantomData })
     }
 
     /// Makes the buffer `len` long; what was there stays, what is new is zero or a value from an earlier, longer use.
@@ -70,10 +71,16 @@ mod tests {
 
     #[test]
     fn buffers_start_at_a_cache_line_and_keep_their_values() {
-        let mut buffer = Buffer::<f64>::zeroed(3);
+        let mut buffer = Buffer::<f64>::zeroed(3).unwrap();
         buffer[2] = 7.0;
         buffer.resize(100);
         assert_eq!(buffer.as_ptr() as usize % 64, 0);
         assert_eq!((buffer.len(), buffer[2], buffer[99]), (100, 7.0, 0.0));
+    }
+
+    #[test]
+    fn more_zeros_than_any_system_has_are_not_there() {
+        assert!(Buffer::<f32>::zeroed(1 << 50).is_none());
+        assert!(Buffer::<f32>::zeroed(usize::MAX).is_none());
     }
 }

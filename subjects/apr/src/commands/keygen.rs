@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use apr_format::{FormatError, Overwrite, sign};
 use serde::Serialize;
 
@@ -39,14 +39,14 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
     let public_path = with_pub(secret_path);
     // Looked at before anything is written, so that there is a pair or nothing.
     if public_path.symlink_metadata().is_ok() {
-        return Err(FormatError::AlreadyExists(public_path).into());
+        return Err(kept(FormatError::AlreadyExists(public_path)));
     }
     let secret = sign::generate_key().context("failed to get random bytes from the system")?;
-    secret.write(secret_path, Overwrite::Refuse)?;
+    secret.write(secret_path, Overwrite::Refuse).map_err(kept)?;
     if let Err(error) = secret.public_key().write(&public_path, Overwrite::Refuse) {
         // The secret is ours: it was not there before.
         let _ = std::fs::remove_file(secret_path);
-        return Err(error.into());
+        return Err(kept(error));
     }
     let report = Report {
         secret_key_file: secret_path.to_string_lossy().into_owned(),
@@ -64,6 +64,17 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
         printer.line(format_args!("Key: {}", report.public_key))?;
     }
     Ok(ExitStatus::Success)
+}
+
+/// The error of a file that is there already, without a hint at a `--force` that this command does not have.
+fn kept(error: FormatError) -> anyhow::Error {
+    match error {
+        FormatError::AlreadyExists(path) => anyhow!(
+            "`{}` already exists\nhint: a key is never overwritten; give another path with -o",
+            path.display()
+        ),
+        error => error.into(),
+    }
 }
 
 /// `path` with `.pub` after its name.

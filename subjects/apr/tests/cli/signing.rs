@@ -31,7 +31,9 @@ fn key_is_never_overwritten_and_a_pair_is_made_whole_or_not_at_all() {
     let place = Place::new();
     place.apr().args(["keygen", "-o", "key"]).assert().success();
     let (secret, public) = (fs::read(place.path("key")).unwrap(), fs::read(place.path("key.pub")).unwrap());
-    place.apr().args(["keygen", "-o", "key"]).assert().code(1);
+    let refused = place.apr().args(["keygen", "-o", "key"]).assert().code(1);
+    let stderr = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(stderr.contains("give another path with -o") && !stderr.contains("--force"), "{stderr}");
     assert_eq!(fs::read(place.path("key")).unwrap(), secret);
     // The public half of another pair is there: no secret half is made for it.
     fs::remove_file(place.path("key")).unwrap();
