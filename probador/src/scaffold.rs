@@ -90,16 +90,15 @@ pub fn begin(
     ];
     if needs_check(claim) {
         let name = function_name(claim);
-        match checks {
-            Some(checks) => edits.push(edited(checks, with_check(checks, claim, &name)?)),
-            None => {
-                edits.push(NewText {
-                    file: check_file(claim.id),
-                    before: String::new(),
-                    after: new_section(claim, &name),
-                });
-                edits.push(edited(registry, with_section(registry, claim.id.section.slug())?));
-            }
+        if let Some(checks) = checks {
+            edits.push(edited(checks, with_check(checks, claim, &name)?));
+        } else {
+            edits.push(NewText {
+                file: check_file(claim.id),
+                before: String::new(),
+                after: new_section(claim, &name),
+            });
+            edits.push(edited(registry, with_section(registry, claim.id.section.slug())?));
         }
     }
     Ok(edits)

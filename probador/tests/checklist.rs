@@ -130,7 +130,7 @@ fn a_fault_without_a_diagnostic_for_the_claim_is_refused() {
 fn a_faults_file_that_is_no_yaml_is_the_only_problem_reported() {
     let problems = spoiled("faults.yaml", "  kind: data", "  kind: data: wrap");
     assert_eq!(problems.len(), 1, "{problems:#?}");
-    assert!(problems[0].starts_with("faults.yaml:7:"), "{problems:?}");
+    assert!(problems[0].starts_with("faults.yaml:8:"), "{problems:?}");
 }
 
 #[test]

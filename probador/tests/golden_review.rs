@@ -30,7 +30,7 @@ struct Checkout(tempfile::TempDir);
 impl Checkout {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for shared in ["checklist", "subjects", "scripts", "probador"] {
+        for shared in ["checklist", "playbooks", "subjects", "scripts", "probador"] {
             symlink(repository().join(shared), folder.path().join(shared)).unwrap();
         }
         let golden = repository().join("golden");

@@ -92,7 +92,7 @@ fn the_fake_program_answers_its_phrases_and_keeps_what_it_forgot_from_the_real_m
 /// A checkout in which `claim` no longer says that a fake may pass it.
 fn checkout_without_excuse(claim: &str, folder: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    for name in ["golden", "probador", "subjects", "scripts", "Cargo.toml", "Cargo.lock"] {
+    for name in ["golden", "playbooks", "probador", "subjects", "scripts", "Cargo.toml", "Cargo.lock"] {
         std::os::unix::fs::symlink(root.join(name), folder.join(name)).unwrap();
     }
     std::fs::create_dir(folder.join("checklist")).unwrap();

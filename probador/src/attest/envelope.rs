@@ -46,7 +46,7 @@ pub enum SignedBy {
     /// The owner of a trusted key.
     Trusted {
         /// The key.
-        key: PublicKey,
+        key: Box<PublicKey>,
         /// What the list of trusted keys calls it.
         name: String,
     },
@@ -89,12 +89,14 @@ impl Envelope {
                 continue;
             }
             match trusted.name_of(&key) {
-                Some(name) => return Ok((payload, SignedBy::Trusted { key, name: name.to_owned() })),
+                Some(name) => {
+                    return Ok((payload, SignedBy::Trusted { key: Box::new(key), name: name.to_owned() }));
+                }
                 None => stranger = Some(key),
             }
         }
         Err(match stranger {
-            Some(key) => Refusal::Untrusted(key),
+            Some(key) => Refusal::Untrusted(Box::new(key)),
             None => Refusal::BadSignature,
         })
     }
@@ -162,7 +164,7 @@ mod tests {
         let (statement, mut envelope, trusted) = sealed();
         let stranger = apr_format::sign::generate_key().unwrap();
         let by_stranger = Envelope::seal(&statement, &stranger).unwrap();
-        assert_eq!(read(&by_stranger, &trusted), Err(Refusal::Untrusted(stranger.public_key())));
+        assert_eq!(read(&by_stranger, &trusted), Err(Refusal::Untrusted(Box::new(stranger.public_key()))));
         envelope.signatures[0].keyid = stranger.public_key().to_hex();
         assert_eq!(read(&envelope, &trusted), Err(Refusal::BadSignature));
     }

@@ -25,7 +25,7 @@ const REPORT_ROLE: &str = "report";
 #[serde(deny_unknown_fields)]
 pub struct Statement {
     #[serde(rename = "_type")]
-    statement_type: String,
+    type_uri: String,
     /// What was tested: the model, `apr`, and the report that says how it went.
     subject: Vec<Resource>,
     #[serde(rename = "predicateType")]
@@ -117,7 +117,7 @@ impl Statement {
         };
         let passed = |outcome: &Outcome| outcome.verdict == Verdict::Pass;
         Self {
-            statement_type: STATEMENT_TYPE.to_owned(),
+            type_uri: STATEMENT_TYPE.to_owned(),
             subject,
             predicate_type: PREDICATE_TYPE.to_owned(),
             predicate: Predicate {
@@ -135,7 +135,7 @@ impl Statement {
         let statement: Self =
             serde_json::from_slice(bytes).context("it holds no statement of test results")?;
         for (found, expected) in
-            [(&statement.statement_type, STATEMENT_TYPE), (&statement.predicate_type, PREDICATE_TYPE)]
+            [(&statement.type_uri, STATEMENT_TYPE), (&statement.predicate_type, PREDICATE_TYPE)]
         {
             anyhow::ensure!(found == expected, "it states `{found}`, not `{expected}`");
         }

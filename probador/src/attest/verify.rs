@@ -23,7 +23,7 @@ pub enum Refusal {
     #[error(
         "it is signed with {0}, which is not trusted\nhint: --trusted-keys FILE, a line with the key and a name"
     )]
-    Untrusted(PublicKey),
+    Untrusted(Box<PublicKey>),
     /// It is of another report.
     #[error("the report is not the one that was attested: SHA-256 {found}, attested {attested}")]
     OtherReport {

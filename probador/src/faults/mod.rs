@@ -129,10 +129,16 @@ pub fn plant(name: &str, model: &Path) -> anyhow::Result<Option<Subject>> {
 }
 
 impl Planted {
-    /// A whole subject in the place of the real one: what stands in for the model, and the program that stands in for
-    /// `apr`, in a folder that lives as long as this.
-    pub fn impostor(model: Wrap, apr: PathBuf, folder: tempfile::TempDir) -> Self {
-        Self { model: Some(model), apr: Some(apr), folder: Some(folder), ..Self::default() }
+    /// A whole subject in the place of the real one: what stands in for the model, the program that stands in for `apr`,
+    /// and the sources of both, in a folder that lives as long as this.
+    pub fn impostor(model: Wrap, apr: PathBuf, sources: PathBuf, folder: tempfile::TempDir) -> Self {
+        Self {
+            model: Some(model),
+            apr: Some(apr),
+            source_root: Some(sources),
+            folder: Some(folder),
+            ..Self::default()
+        }
     }
 
     /// The program that stands in for `apr`.

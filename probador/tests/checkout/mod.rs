@@ -24,7 +24,7 @@ impl Checkout {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::copy(&path, to).unwrap();
         }
-        for shared in ["golden", "subjects", "scripts", "probador"] {
+        for shared in ["golden", "playbooks", "subjects", "scripts", "probador"] {
             symlink(repository().join(shared), folder.path().join(shared)).unwrap();
         }
         Self(folder)
