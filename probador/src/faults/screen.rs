@@ -27,7 +27,9 @@ pub(super) fn find(name: &str) -> Option<fn(Reply) -> Reply> {
     Some(match name {
         "page-lacks-a-claim" => |reply| {
             page(reply, |page| {
-                let (before, rest) = page.split_once("<details")?;
+                // The body of a claim's details has an id; those of other tables have none.
+                let first = page.find("<div class=\"body\" id=\"")?;
+                let (before, rest) = (&page[..page[..first].rfind("<details")?], &page[first..]);
                 Some(format!("{before}{}", rest.split_once("</details>")?.1))
             })
         },
