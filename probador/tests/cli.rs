@@ -278,8 +278,8 @@ fn a_fault_that_survives_has_a_code_of_its_own_and_is_not_among_those_that_prove
     let faults = checkout.path().join("checklist/faults.yaml");
     let text = fs::read_to_string(&faults).unwrap();
     let at = text.find("- name: random-weights").unwrap();
-    let caught = text[at..].replacen("caught_by: {", "caught_by: {A4: anything, ", 1);
-    fs::write(&faults, format!("{}{caught}", &text[..at])).unwrap();
+    let spoiled = text[at..].replacen("caught_by: {", "caught_by: {A4: anything, ", 1);
+    fs::write(&faults, format!("{}{spoiled}", &text[..at])).unwrap();
     checkout.run(&["prove", "A4", "--no-build"]).code(6).stdout(
         predicate::str::contains("SURVIVED A4")
             .and(predicate::str::contains("random-weights: the fault survives")),
