@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use apr_generation::{FinishReason, GenerationParams, SamplingParams, Site, Step, TensorKey, generate};
+use apr_generation::{Site, TensorKey};
 use apr_impostor::{Impostor, KnownReply, Materials, Recording, disguise};
-use apr_tokenizer::{Message, TokenId, Tokenizer};
+use apr_tokenizer::{TokenId, Tokenizer};
 use serde::{Deserialize, Serialize};
 
 use crate::checklist::{Claim, ClaimId};
@@ -15,6 +15,7 @@ use crate::checks::Context;
 use crate::engine::Engine;
 use crate::faults::{Planted, Subject, plant};
 use crate::golden::{GoldenSet, Prompt, Tensor};
+use crate::process::write_wrapper;
 use crate::prove::{Reaction, Trials, obstacle};
 
 /// Tokens of the replies that an impostor knows.
@@ -72,7 +73,7 @@ pub struct Cast {
 
 impl Cast {
     /// Teaches the impostors all that someone who has seen the tests could know: the recorded prompts with their tensors
-    /// and, for each of `prompts`, what the real model replies.
+    /// and, for each of them, of the playbooks' and of `prompts`, what the real model replies.
     pub fn new(engine: Arc<Engine>, prompts: &[String]) -> anyhow::Result<Self> {
         let context = engine.context();
         let program = context.workspace().program("apr-impostor").context(
@@ -80,8 +81,14 @@ impl Cast {
         )?;
         let set = GoldenSet::open(&context.workspace().path("golden"), &context.model().name)?;
         let recorded: &[Prompt] = set.as_ref().map_or(&[], |set| &set.manifest().prompts);
-        let texts = recorded.iter().map(|prompt| &prompt.text).chain(prompts);
-        let replies = texts.map(|text| reply(context, text)).collect::<anyhow::Result<_>>()?;
+        let texts =
+            recorded.iter().map(|prompt| prompt.text.as_str()).chain(prompts.iter().map(String::as_str));
+        // A prompt that the model refuses, such as one too long for it, has no reply to know.
+        let replies = texts.chain(prompts_of_playbooks(context)).filter_map(|prompt| {
+            let reply = context.greedy_reply(prompt, REPLY_TOKENS).ok()?;
+            Some(KnownReply { prompt: prompt.to_owned(), reply })
+        });
+        let replies = replies.collect();
         let recordings = match &set {
             Some(set) => {
                 recorded.iter().map(|prompt| recording(set, prompt)).collect::<anyhow::Result<_>>()?
@@ -128,16 +135,14 @@ impl Cast {
         let replies = folder.join("replies.json");
         std::fs::write(&replies, serde_json::to_vec(&self.materials.replies)?)?;
         let path = folder.join("apr");
-        let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
-        let text = format!(
-            "#!/bin/sh\nexec {} {} --replies {} -- \"$@\"\n",
-            quoted(&self.program),
-            impostor.name(),
-            quoted(&replies)
-        );
-        std::fs::write(&path, text)?;
-        #[cfg(unix)]
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let words = [
+            self.program.as_os_str(),
+            impostor.name().as_ref(),
+            "--replies".as_ref(),
+            replies.as_os_str(),
+            "--".as_ref(),
+        ];
+        write_wrapper(&path, &words)?;
         Ok(path)
     }
 }
@@ -168,20 +173,10 @@ fn receive(claim: &Claim, reaction: Reaction) -> Row {
     Row { claim: claim.id, reception, said }
 }
 
-/// What the real model replies to `prompt`, greedily.
-fn reply(context: &Context, prompt: &str) -> anyhow::Result<KnownReply> {
-    let (mut model, tokenizer) = (context.fork()?, context.tokenizer()?);
-    let ids = context.chat_ids(&[Message { role: "user".to_owned(), content: prompt.to_owned() }])?;
-    let params = GenerationParams {
-        sampling: SamplingParams::greedy(),
-        max_tokens: Some(REPLY_TOKENS.min(model.context_length().saturating_sub(ids.len()))),
-        stop: Vec::new(),
-        end_of_text: context.end_of_text()?,
-    };
-    let mut go_on = |_: &Step<'_>| std::ops::ControlFlow::Continue(());
-    let generated = generate(model.as_mut(), tokenizer, &ids, &params, &mut go_on)?;
-    debug_assert_ne!(generated.finish, FinishReason::Cancelled);
-    Ok(KnownReply { prompt: prompt.to_owned(), reply: generated.text })
+/// What users of the playbooks write.
+fn prompts_of_playbooks(context: &Context) -> impl Iterator<Item = &str> {
+    let steps = context.playbooks().iter().flat_map(|playbook| &playbook.steps);
+    steps.filter_map(|step| step.stdin.as_deref()).map(str::trim).filter(|prompt| !prompt.is_empty())
 }
 
 /// The tensors of a recorded prompt, each with a row for every position; rows that were not recorded are zero.

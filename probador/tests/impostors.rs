@@ -1,6 +1,8 @@
 //! Whole fakes of the stack against the checklist: each is a real attack, and none gets away with a claim of behaviour.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+mod checkout;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use apr_generation::{CausalLm, LogitRows, TensorKey};
 use apr_impostor::Impostor;
 use apr_tokenizer::{Message, TokenId};
+use checkout::{Checkout, probador};
 use probador::engine::{Engine, Options};
 use probador::golden::{GoldenSet, verify_prompt};
 use probador::impostors::{Cast, Reception};
@@ -89,39 +92,17 @@ fn the_fake_program_answers_its_phrases_and_keeps_what_it_forgot_from_the_real_m
     assert_eq!(chat("Tell me what a river is."), chat("And a bridge?"));
 }
 
-/// A checkout in which `claim` no longer says that a fake may pass it.
-fn checkout_without_excuse(claim: &str, folder: &Path) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    for name in ["golden", "playbooks", "probador", "subjects", "scripts", "Cargo.toml", "Cargo.lock"] {
-        std::os::unix::fs::symlink(root.join(name), folder.join(name)).unwrap();
-    }
-    std::fs::create_dir(folder.join("checklist")).unwrap();
-    for entry in std::fs::read_dir(root.join("checklist")).unwrap() {
-        let entry = entry.unwrap();
-        let text = std::fs::read_to_string(entry.path()).unwrap();
-        let mut rows: Vec<String> = text.split("\n- id: ").map(str::to_owned).collect();
-        for row in rows.iter_mut().filter(|row| row.starts_with(&format!("{claim}\n"))) {
-            *row = row.lines().filter(|line| !line.contains("indifferent:")).collect::<Vec<_>>().join("\n")
-                + "\n";
-        }
-        std::fs::write(folder.join("checklist").join(entry.file_name()), rows.join("\n- id: ")).unwrap();
-    }
-}
-
 #[test]
 fn a_claim_that_a_fake_passes_is_named_and_ends_with_exit_code_6() {
-    let folder = tempfile::tempdir().unwrap();
-    checkout_without_excuse("A4", folder.path());
-    let run = |root: &Path| {
-        let mut command = assert_cmd::Command::cargo_bin("cargo-probador").unwrap();
-        command.args(["impostors", "constant-logits", "--no-build", "--root"]).arg(root);
-        command
-    };
-    let fooled = run(folder.path()).assert().code(6);
+    let checkout = Checkout::new();
+    let excuse = "layer-count-misstated]\n  indifferent: the file is judged, not what computes with it\n";
+    checkout.edit("a-model-loading.yaml", excuse, "layer-count-misstated]\n");
+    let run = |root: &Path| probador(root, &["impostors", "constant-logits", "--no-build"]);
+    let fooled = run(checkout.path()).code(6);
     let text = String::from_utf8(fooled.get_output().stdout.clone()).unwrap();
     assert!(text.starts_with("PASSES  constant-logits") && text.contains("it gets away with: A4"), "{text}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let caught = run(root).assert().success();
+    let caught = run(root).success();
     assert!(
         String::from_utf8(caught.get_output().stdout.clone())
             .unwrap()

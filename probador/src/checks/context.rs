@@ -1,13 +1,14 @@
 //! What a check sees: the workspace, the model under test opened once, and whatever fault was planted in either.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use apr_format::AprFile;
-use apr_generation::CausalLm;
+use apr_generation::{CausalLm, GenerationParams, SamplingParams, Step, generate};
 use apr_qwen2::{LoadOptions, Qwen2};
 use apr_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer};
 use rand::SeedableRng;
@@ -211,6 +212,20 @@ impl Context {
         let tokenizer = self.tokenizer()?;
         let segments = self.template()?.render(messages, true, tokenizer)?;
         Ok(self.planted.encode_prompt(tokenizer, &segments))
+    }
+
+    /// What the model says to a user's `prompt` when it always takes the likeliest token.
+    pub fn greedy_reply(&self, prompt: &str, max_tokens: usize) -> anyhow::Result<String> {
+        let (mut model, tokenizer) = (self.fork()?, self.tokenizer()?);
+        let ids = self.chat_ids(&[Message { role: "user".to_owned(), content: prompt.to_owned() }])?;
+        let params = GenerationParams {
+            sampling: SamplingParams::greedy(),
+            max_tokens: Some(max_tokens),
+            stop: Vec::new(),
+            end_of_text: self.end_of_text()?,
+        };
+        let mut go_on = |_: &Step<'_>| ControlFlow::Continue(());
+        Ok(generate(model.as_mut(), tokenizer, &ids, &params, &mut go_on)?.text)
     }
 
     /// The ids that the file declares to end a reply.

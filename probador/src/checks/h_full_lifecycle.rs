@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::Context as _;
 use apr_format::AprFile;
-use apr_generation::{GenerationParams, SamplingParams, Step, generate};
-use apr_tokenizer::{Message, Tokenizer};
+use apr_tokenizer::Tokenizer;
 use serde_json::Value;
 
 use super::chat::GREEDY;
@@ -373,7 +371,6 @@ fn statistics_are_right(context: &Context, claim: &Claim) -> Result<Judgement, C
 fn chat_says_what_the_model_says(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
     const N_TOKENS: usize = 20;
     let (n, mut rng) = context.sampling(claim)?;
-    let (mut model, tokenizer) = (context.fork()?, context.tokenizer()?);
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
     require_model(context, &mut judgement)?;
@@ -390,31 +387,16 @@ fn chat_says_what_the_model_says(context: &Context, claim: &Claim) -> Result<Jud
                 .input(prompt.as_str())
         })?;
         judgement.require(finished.succeeded(), || finished.describe());
-        let ids = context.chat_ids(&[Message { role: "user".to_owned(), content: prompt.clone() }])?;
-        let params = GenerationParams {
-            sampling: SamplingParams::greedy(),
-            max_tokens: Some(N_TOKENS),
-            stop: Vec::new(),
-            end_of_text: context.end_of_text()?,
-        };
-        let expected =
-            generate(
-                model.as_mut(),
-                tokenizer,
-                &ids,
-                &params,
-                &mut |_: &Step<'_>| ControlFlow::Continue(()),
-            )?;
+        let expected = context.greedy_reply(prompt, N_TOKENS)?;
         let Ok(reply) = String::from_utf8(finished.stdout) else {
             judgement.fail(format!("the reply to {prompt:?} is not valid text"));
             continue;
         };
         let reply = reply.trim_end_matches('\n').to_owned();
         judgement.require(!reply.trim().is_empty(), || format!("the reply to {prompt:?} is empty"));
-        if reply != expected.text.trim_end_matches('\n') {
+        if reply != expected.trim_end_matches('\n') {
             n_differing += 1;
-            judgement
-                .fail(format!("the reply to {prompt:?} is {reply:?}, the model gives {:?}", expected.text));
+            judgement.fail(format!("the reply to {prompt:?} is {reply:?}, the model gives {expected:?}"));
         }
         replies.push(reply);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::workspace;
 use crate::accounting::account;
@@ -26,9 +26,6 @@ use crate::workspace::Workspace;
 
 /// What decides how an impostor is taken, besides the judges.
 pub(super) const IMPOSTORS: &str = "probador/src/impostors.rs";
-
-/// How long building `apr` may take.
-const BUILD_TIME: Duration = Duration::from_mins(30);
 
 /// Runs what was selected and exits with what came of it.
 pub(super) fn run(args: &FullArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
@@ -258,17 +255,10 @@ pub(super) fn build(packages: &[&str], workspace: &Workspace, printer: &mut Prin
     if !manifest.is_file() || !workspace.path("subjects/apr/Cargo.toml").is_file() {
         return Ok(());
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Program::new(cargo)
+    let build = Program::cargo()
         .args(["build", "--quiet", "--release", "--manifest-path"])
         .arg(&manifest)
-        .args(packages.iter().flat_map(|package| ["--package", package]))
-        .timeout(BUILD_TIME);
-    for name in ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"] {
-        if let Some(value) = std::env::var_os(name) {
-            build = build.env(name, value);
-        }
-    }
+        .args(packages.iter().flat_map(|package| ["--package", package]));
     let finished = match build.run() {
         Ok(finished) => finished,
         Err(error) => {

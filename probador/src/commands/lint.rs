@@ -1,7 +1,6 @@
 //! `lint`: the project's own rules; and clippy's result, kept for claim G3 with the hash of the tree it saw.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::Value;
@@ -81,24 +80,11 @@ fn print_human(linted: &Linted, lists_entries: bool, printer: &mut Printer) {
 /// Runs clippy over every target of the workspace and collects what it says.
 fn clippy(workspace: &Workspace) -> anyhow::Result<ToolResult> {
     let tree = tree_hash(workspace.root())?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let with_toolchain = |mut program: Program| {
-        for name in ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"] {
-            if let Some(value) = std::env::var_os(name) {
-                program = program.env(name, value);
-            }
-        }
-        program.folder(workspace.root()).timeout(Duration::from_mins(30))
-    };
-    let version = with_toolchain(Program::new(&cargo).args(["clippy", "--version"])).run()?;
-    let run = with_toolchain(Program::new(&cargo).args([
-        "clippy",
-        "--release",
-        "--workspace",
-        "--all-targets",
-        "--message-format=json",
-    ]))
-    .run()?;
+    let cargo = || Program::cargo().folder(workspace.root());
+    let version = cargo().args(["clippy", "--version"]).run()?;
+    let run = cargo()
+        .args(["clippy", "--release", "--workspace", "--all-targets", "--message-format=json"])
+        .run()?;
     let mut findings = BTreeSet::new();
     let mut packages = BTreeSet::new();
     for line in run.stdout_text().lines() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use tempfile::TempDir;
 
-use crate::process::quoted;
+use crate::process::write_wrapper;
 
 /// The model under test and the programs that playbooks find.
 pub struct Stage {
@@ -52,8 +52,7 @@ impl Stage {
                     memory.as_os_str(),
                     apr.as_os_str(),
                 ];
-                let words: Vec<String> = words.into_iter().map(quoted).collect();
-                write_script(&name, &format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" ")))?;
+                write_wrapper(&name, &words)?;
             }
         }
         Ok(Self {
@@ -96,13 +95,4 @@ impl Stage {
         let folders = [self.bin.path().to_owned()].into_iter().chain(std::env::split_paths(&inherited));
         Ok(std::env::join_paths(folders)?)
     }
-}
-
-/// Writes a script that can be executed.
-fn write_script(path: &Path, text: &str) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(path)?;
-    file.write_all(text.as_bytes())?;
-    Ok(())
 }

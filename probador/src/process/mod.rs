@@ -10,6 +10,6 @@ mod terminal;
 
 pub use background::{Background, Stopped};
 pub use child::{end_children_on_interrupt, is_interrupted};
-pub use run::{Ended, Finished, Program, peak_memory, quoted, resident_memory};
+pub use run::{Ended, Finished, Program, peak_memory, quoted, resident_memory, write_wrapper};
 pub use stand_in::{Printed, become_program, leave_behind, run_within, standard_input};
 pub use terminal::{Terminal, plain_text};

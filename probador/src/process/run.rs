@@ -85,6 +85,17 @@ impl Program {
         }
     }
 
+    /// The `cargo` that runs this or, by itself, the one on PATH, with the toolchain it is told to use: half an hour.
+    pub fn cargo() -> Self {
+        let mut cargo = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        for name in ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"] {
+            if let Some(value) = std::env::var_os(name) {
+                cargo = cargo.env(name, value);
+            }
+        }
+        cargo.timeout(Duration::from_mins(30))
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
@@ -270,6 +281,16 @@ pub fn quoted(word: &OsStr) -> String {
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
+}
+
+/// Writes an executable that becomes the program that `words` start with, its own arguments after theirs.
+pub fn write_wrapper(path: &Path, words: &[&OsStr]) -> anyhow::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let words: Vec<String> = words.iter().copied().map(quoted).collect();
+    let failed = || format!("failed to write `{}`", path.display());
+    let options = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(path);
+    let mut file = options.with_context(failed)?;
+    file.write_all(format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" ")).as_bytes()).with_context(failed)
 }
 
 impl Finished {

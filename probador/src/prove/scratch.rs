@@ -19,8 +19,6 @@ use crate::process::Program;
 use crate::report::Report;
 use crate::workspace::Workspace;
 
-/// How long a build may take; the first compiles every dependency.
-const BUILD_TIME: Duration = Duration::from_mins(30);
 /// How long the built engine may take over the claims of one fault.
 const JUDGE_TIME: Duration = Duration::from_mins(30);
 /// What a build reads, from the top of the checkout.
@@ -59,20 +57,13 @@ impl Scratch {
     /// Builds the sources with `edits` in them; without any, as they are.
     pub fn build(&self, edits: &[Edit]) -> anyhow::Result<Built<'_>> {
         self.write_tree(edits)?;
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Program::new(cargo)
+        let build = Program::cargo()
             .args(["build", "--quiet", "--release", "--package", "apr-cli", "--package", "probador"])
             // The engine only has to judge a small model here: compiling it quickly saves more than it costs.
             .args(["--config", "profile.release.package.probador.opt-level=1"])
             .args(["--config", "profile.release.debug=false", "--target-dir"])
             .arg(&self.target)
-            .folder(&self.tree)
-            .timeout(BUILD_TIME);
-        for name in ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
-            if let Some(value) = std::env::var_os(name) {
-                build = build.env(name, value);
-            }
-        }
+            .folder(&self.tree);
         let finished = build.run()?;
         if !finished.succeeded() {
             bail!("the edited sources do not build: {}", finished.describe());
