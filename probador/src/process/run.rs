@@ -17,6 +17,19 @@ pub(super) const OUTPUT_LIMIT: usize = 4 << 20;
 /// How long streams may stay open after the child ended.
 pub(super) const DRAIN: Duration = Duration::from_secs(2);
 
+/// What of this process's environment a program gets. The last says where an executable that was built to measure coverage
+/// leaves its counts, which would otherwise lie beside what it works on.
+const PASSED_ON: [&str; 8] = [
+    "PATH",
+    "HOME",
+    "XDG_CACHE_HOME",
+    "PROBADOR_CACHE",
+    "TMPDIR",
+    "SYSTEMROOT",
+    "LD_LIBRARY_PATH",
+    "LLVM_PROFILE_FILE",
+];
+
 /// A program to run, with what it gets and how long it may take.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -65,9 +78,7 @@ impl Program {
     /// The program at `path`: no input, a minute, a clean environment with `LC_ALL=C`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let mut environment = BTreeMap::new();
-        for name in
-            ["PATH", "HOME", "XDG_CACHE_HOME", "PROBADOR_CACHE", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH"]
-        {
+        for name in PASSED_ON {
             if let Some(value) = std::env::var_os(name) {
                 environment.insert(name.into(), value);
             }
