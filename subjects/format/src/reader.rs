@@ -64,6 +64,7 @@ impl AprFile {
         Ok(file)
     }
 
+    // unused here: for programs that read files which somebody may truncate; tests hold it to the mapped way
     /// Reads `path` into memory instead of mapping it: for files that somebody may truncate or write to in place.
     pub fn open_in_memory(path: &Path) -> Result<Self, FormatError> {
         let (source, stamp) = FileSource::open(path)?;

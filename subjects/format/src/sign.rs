@@ -41,6 +41,7 @@ pub enum SignatureVerdict {
 }
 
 impl SignatureVerdict {
+    // unused here: the verdict in one word, for programs with the library; tests ask it
     /// Whether `--require-signature` is satisfied.
     pub fn is_trusted(&self) -> bool {
         matches!(self, Self::SignedTrusted { .. })
@@ -64,6 +65,7 @@ pub fn sign(
     rewrite(input, output, Some(key), overwrite)
 }
 
+// unused here: the reverse of `sign`, by which tests show that a stripped signature is noticed
 /// Copies the model `input` to `output` without its signature.
 pub fn strip_signature(input: &Path, output: &Path, overwrite: Overwrite) -> Result<Written, FormatError> {
     rewrite(input, output, None, overwrite)

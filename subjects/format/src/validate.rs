@@ -39,6 +39,7 @@ pub fn validate(path: &Path, options: &ValidateOptions) -> Result<Validation, Fo
     Ok(validator.validation)
 }
 
+// unused here: fuzzing and tests validate files that lie nowhere
 /// The same for a model that is already in memory; `path` is what the report calls it.
 pub fn validate_bytes(
     path: &Path,

@@ -106,6 +106,7 @@ impl AprWriter<AtomicFile> {
 }
 
 impl<W: Write + Seek> AprWriter<W> {
+    // unused here: tests write into memory, and into sinks that fail
     /// Starts a file in `sink`, an empty one; `path` is what messages call it.
     pub fn with_sink(
         sink: W,

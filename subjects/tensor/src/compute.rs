@@ -110,12 +110,14 @@ impl Compute {
         Self { team: Team::new(n_threads), kernels }
     }
 
+    // unused here: tests and benches compare every kernel table, not the best one only
     /// Like [`Compute::new`] with the named kernels, or `None` where this processor lacks them.
     pub fn with_kernels(n_threads: usize, name: &str) -> Option<Self> {
         let kernels = available().into_iter().find(|table| table.name == name)?;
         Some(Self { team: Team::new(n_threads), kernels })
     }
 
+    // unused here: tests and benches compare every kernel table, not the best one only
     /// Names of the kernel tables this processor can run, fastest first.
     pub fn available_kernels() -> Vec<&'static str> {
         available().into_iter().map(|table| table.name).collect()

@@ -62,6 +62,7 @@ impl Tensor {
         Self::new(DType::F32, shape, aligned_bytes(bytemuck::cast_slice(values)))
     }
 
+    // unused here: tests and benches make small tensors of every type
     /// A new f16 tensor that owns a copy of `values`.
     pub fn from_f16(shape: Vec<usize>, values: &[f16]) -> Result<Self, TensorError> {
         Self::new(DType::F16, shape, aligned_bytes(bytemuck::cast_slice(values)))

@@ -97,6 +97,7 @@ impl ChatTemplate {
         self
     }
 
+    // unused here: tests render at a fixed time
     /// The time that the template is told by `strftime_now`, in UTC; without it, the time of rendering.
     #[must_use]
     pub fn with_time(mut self, now: SystemTime) -> Self {

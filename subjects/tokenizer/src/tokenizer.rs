@@ -114,6 +114,7 @@ impl Tokenizer {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    // unused here: what streaming decodes bit by bit, at once; tests hold one to the other
     /// The text of `ids` without the control tokens.
     pub fn decode_text(&self, ids: &[TokenId]) -> String {
         let text = ids.iter().filter(|id| !self.is_control(**id));
@@ -126,6 +127,7 @@ impl Tokenizer {
         StreamDecoder::new(self)
     }
 
+    // unused here: tests build texts from the bytes of single tokens
     /// The bytes that `id` stands for.
     pub fn token_bytes(&self, id: TokenId) -> Option<Vec<u8>> {
         self.tokens.get(id).map(<[u8]>::to_vec)
@@ -162,6 +164,7 @@ impl Tokenizer {
         self.tokens.n_ids()
     }
 
+    // unused here: tests ask for control tokens by their spelling
     /// The control tokens by their spelling: those that the file calls special.
     pub fn control_tokens(&self) -> &BTreeMap<String, TokenId> {
         &self.control
