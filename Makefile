@@ -1,5 +1,5 @@
 # One-line targets; every CI job is one of them. `make probador` sets up and runs the main job on the embedded model.
-.PHONY: playbooks playbooks-report playbooks-gate probador-playbooks probador probador-golden probador-report report-check ci prove impostors attest test lint fmt model gate bench deny fuzz test-aarch64
+.PHONY: playbooks playbooks-report playbooks-gate probador-playbooks probador probador-golden probador-report report-check ci prove impostors attest test lint fmt model gate bench deny fuzz test-aarch64 coverage mutants
 
 probador: ## verify the embedded model against the whole checklist
 	cargo build --release --package apr-cli --package probador --quiet && cargo probador full
@@ -63,3 +63,9 @@ fuzz: ## fuzz the parsers of hostile files, a minute each (SECONDS=60)
 
 test-aarch64: ## test the NEON kernels under emulation
 	bash scripts/test_aarch64.sh
+
+coverage: ## measure what the tests execute, crates that have changed only
+	cargo probador coverage
+
+mutants: ## change the code a little and see whether tests notice, rooms that have changed only; takes hours
+	cargo probador mutants

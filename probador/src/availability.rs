@@ -2,7 +2,10 @@
 
 use crate::case::Undecided;
 use crate::checklist::Need;
+use crate::coverage::{COVERAGE, StoredCoverage, coverage};
+use crate::members::members;
 use crate::models::ModelChoice;
+use crate::mutants::{MUTANTS, SCOPES, StoredMutants, score};
 use crate::workspace::Workspace;
 
 /// Whether `need` can be met for `model`. Looks at names of files only, never inside a model or a tensor.
@@ -72,11 +75,34 @@ pub fn available(need: Need, workspace: &Workspace, model: &ModelChoice) -> Resu
             "no result of clippy is stored for this tree".to_owned(),
             "cargo probador lint --clippy".to_owned(),
         ),
+        Need::Coverage => stored_coverage(workspace),
+        Need::Mutants => stored_mutants(workspace),
         Need::Wasm => missing("there is no WebAssembly build".to_owned(), String::new()),
         Need::Profiler => missing("there is no profiler".to_owned(), String::new()),
         Need::Rapl => missing("this machine has no readable energy counters".to_owned(), String::new()),
         Need::WallMeter => missing("no power meter is attached".to_owned(), String::new()),
     }
+}
+
+/// Whether the stored coverage is of every crate as it is now.
+fn stored_coverage(workspace: &Workspace) -> Result<(), Undecided> {
+    let stored = StoredCoverage::read(&workspace.path(COVERAGE)).map_err(|error| broken(&error, COVERAGE))?;
+    let members = members(workspace.root()).map_err(|error| broken(&error, COVERAGE))?;
+    coverage(&stored, &members).map(drop)
+}
+
+/// Whether the stored results of mutants are of every room as it is now.
+fn stored_mutants(workspace: &Workspace) -> Result<(), Undecided> {
+    let stored = StoredMutants::read(&workspace.path(MUTANTS)).map_err(|error| broken(&error, MUTANTS))?;
+    let members = members(workspace.root()).map_err(|error| broken(&error, MUTANTS))?;
+    for scope in &SCOPES {
+        score(scope, &stored, &[], workspace.root(), &members).map_err(|error| broken(&error, MUTANTS))??;
+    }
+    Ok(())
+}
+
+fn broken(error: &anyhow::Error, file: &str) -> Undecided {
+    Undecided::unverified(format!("{error:#}"), format!("look at {file}"))
 }
 
 /// Where the evaluation text lies.

@@ -71,6 +71,10 @@ pub enum Command {
     Tensor(TensorCommand),
     /// Lint the sources; with --clippy, run clippy and keep its result for claim G3
     Lint(LintArgs),
+    /// Measure what the tests execute, and keep it for claims G1, I1, I2 and I3
+    Coverage(CoverageArgs),
+    /// Change the code a little, see whether a test notices, and keep it for claim I4
+    Mutants(MutantsArgs),
     /// Show the newest report again, or write its pages anew
     Report(ReportArgs),
     /// Run everything, and pass only when every claim is decided, passing and proven, or waived
@@ -210,6 +214,70 @@ pub struct LintArgs {
     /// Run clippy over the workspace and keep its result for claim G3
     #[arg(long, conflicts_with = "rules")]
     pub clippy: bool,
+}
+
+/// `coverage`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cargo probador coverage\n  cargo probador coverage --crate apr-format --format terse\n  \
+                        cargo probador coverage --html --fail-under 85\n\nWhat is stored in checklist/coverage.json and has not \
+                        changed since is not measured again."
+)]
+pub struct CoverageArgs {
+    /// Only these crates, and those below them whose result is stale [default: all]
+    #[arg(long = "crate", value_name = "NAME")]
+    pub crates: Vec<String>,
+    /// Exit with 100 when fewer of the lines are covered, in percent
+    #[arg(long, value_name = "N", value_parser = percent)]
+    pub fail_under: Option<f64>,
+    /// Write reports/coverage.html, which shows the lines that no test executes
+    #[arg(long)]
+    pub html: bool,
+    /// Measure again what was measured before and has not changed
+    #[arg(long)]
+    pub fresh: bool,
+    /// How to print the result; terse lists the lines that are missed
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: Format,
+}
+
+/// `mutants`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cargo probador mutants --crate compare\n  cargo probador mutants --in-diff main\n  \
+                        cargo probador mutants --shard 1/8 --fail-under 90\n\nWhat is stored in checklist/mutants.json and has not \
+                        changed since is not tried again. A mutant that means the same as the code is listed with its reason in \
+                        checklist/equivalent-mutants.yaml."
+)]
+pub struct MutantsArgs {
+    /// Only these crates, or rooms of the engine: case, checklist, compare, generate [default: all]
+    #[arg(long = "crate", value_name = "NAME")]
+    pub crates: Vec<String>,
+    /// Exit with 100 when fewer of the mutants are caught, in percent
+    #[arg(long, value_name = "N", value_parser = percent)]
+    pub fail_under: Option<f64>,
+    /// Only mutants in what differs from this commit; printed, not stored
+    #[arg(long, value_name = "REF", num_args = 0..=1, default_missing_value = "HEAD", conflicts_with = "shard")]
+    pub in_diff: Option<String>,
+    /// Only the k-th of n shares; the shares of all make the whole
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<Shard>,
+    /// Try again what was tried before and has not changed
+    #[arg(long)]
+    pub fresh: bool,
+    /// How to print the result; terse lists the survivors
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: Format,
+}
+
+/// Parses a share of a hundred.
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if (0.0..=100.0).contains(&percent) {
+        Ok(percent)
+    } else {
+        Err(format!("{text} is not between 0 and 100"))
+    }
 }
 
 /// `report`.

@@ -203,9 +203,9 @@ fn check_claim(claim: &Claim, context: &Context) -> Result<Judgement, CheckError
         }
         Check::Lint(rule) => checks::lint(context, rule),
         Check::Playbook(playbooks) => checks::playbooks(context, claim, *playbooks),
-        Check::Pending | Check::Coverage(_) | Check::Mutation(_) => {
-            Err(CheckError::Undecided(Undecided::unverified("nothing checks this yet", "")))
-        }
+        Check::Coverage(what) => checks::covered(context, claim, *what),
+        Check::Mutation(what) => checks::mutated(context, claim, *what),
+        Check::Pending => Err(CheckError::Undecided(Undecided::unverified("nothing checks this yet", ""))),
     }
 }
 

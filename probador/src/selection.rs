@@ -30,6 +30,18 @@ pub struct Shard {
     n: usize,
 }
 
+impl Shard {
+    /// Which share, from 1.
+    pub fn index(self) -> usize {
+        self.index
+    }
+
+    /// Of how many.
+    pub fn n(self) -> usize {
+        self.n
+    }
+}
+
 impl FromStr for Shard {
     type Err = String;
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 
 use crate::checklist::{Checklist, Section, SourceText, Waiver, load, load_waivers};
+use crate::mutants::{EQUIVALENT, Equivalent, load_equivalent};
 use crate::playbook::{Category, Playbook, judge_faults, read_all};
 use crate::yaml::{Position, Problem};
 
@@ -116,6 +117,14 @@ impl Workspace {
             }
         }));
         if problems.is_empty() { Ok(playbooks) } else { Err(LoadError::Invalid(problems)) }
+    }
+
+    /// Reads the list of mutants that mean the same as the code; none when there is no such file.
+    pub fn equivalent_mutants(&self) -> Result<Vec<Equivalent>, LoadError> {
+        if !self.path(EQUIVALENT).exists() {
+            return Ok(Vec::new());
+        }
+        load_equivalent(&self.source(EQUIVALENT)?).map_err(LoadError::Invalid)
     }
 
     /// Where models and other large files are kept between checkouts.

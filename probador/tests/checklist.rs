@@ -256,6 +256,59 @@ fn only_hardware_can_be_waived() {
 }
 
 #[test]
+fn a_waiver_gives_a_reason_and_ends_after_it_begins() {
+    let checklist = load_committed();
+    let check = |text: &str| {
+        load_waivers(&SourceText { file: "waivers.yaml".into(), text: text.into() }, &checklist)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    };
+    let row = "- {claim: J16, reason: no counters, granted: 2026-11-22, until: 2027-11-22}\n";
+    assert_eq!(check("# none\n").unwrap(), []);
+    for (text, expected) in [
+        (row.replace("no counters", "' '"), "waivers.yaml:1:3: the waiver of J16 gives no reason"),
+        (row.replace("2027", "2025"), "waivers.yaml:1:3: the waiver of J16 ends before it was granted"),
+        (format!("{row}{row}"), "waivers.yaml:2:3: J16 is waived twice"),
+        ("a: 1".to_owned(), "waivers.yaml:1:1: expected a list of waivers, found a mapping"),
+        ("- [".to_owned(), "waivers.yaml:"),
+        ("- 3".to_owned(), "expected a waiver (a mapping), found a whole number"),
+    ] {
+        let said = check(&text).unwrap_err();
+        assert!(said.contains(expected), "{text}: {said}");
+    }
+    assert_eq!(check(&row.replace("2027-11-22", "2026-11-22")).unwrap().len(), 1, "a day is long enough");
+}
+
+#[test]
+fn a_row_that_is_not_there_is_named() {
+    let (mut sections, faults) = committed();
+    let text = &sections[9].text;
+    let (from, to) = (text.find("- id: J1\n").unwrap(), text.find("- id: J2\n").unwrap());
+    sections[9].text = format!("{}{}", &text[..from], &text[to..]);
+    let problems: Vec<_> = load(&sections, &faults).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "j-deep-profiling.yaml:1:1: claim J1 is missing",
+            "j-deep-profiling.yaml:1:1: section J totals 24 points, it must total 25"
+        ]
+    );
+}
+
+#[test]
+fn a_scored_row_cannot_be_shown_without_points() {
+    let (before, after) = ("  points: 6\n", "  points: 0\n  scored: false\n");
+    check("c-forward-pass.yaml", before, after, "C1 is scored in the specification");
+}
+
+#[test]
+fn a_fault_that_is_defined_twice_is_refused() {
+    let before = "- name: byte-flipped-in-header\n";
+    let problems = spoiled("faults.yaml", before, "- name: truncated-file\n");
+    let twice = "fault `truncated-file` is defined twice, first in line 7";
+    assert!(problems.iter().any(|problem| problem.contains(twice)), "{problems:#?}");
+}
+
+#[test]
 fn the_checked_in_schemas_are_current() {
     for schema in schemas() {
         let stored = std::fs::read_to_string(folder().join(schema.name)).unwrap_or_default();

@@ -163,8 +163,30 @@ mod tests {
     }
 
     #[test]
+    fn a_measurement_names_figure_relation_limit_and_unit() {
+        let mut measurement = measured(31.92, Relation::AtLeast, 34.0);
+        assert_eq!(measurement.to_string(), "x 31.92, at least 34");
+        "tokens/s".clone_into(&mut measurement.unit);
+        assert_eq!(measurement.to_string(), "x 31.92, at least 34 tokens/s");
+        assert_eq!(measured(1.0, Relation::AtMost, 2.0).to_string(), "x 1, at most 2");
+        assert_eq!(measured(1.0, Relation::Equal, 2.0).to_string(), "x 1, exactly 2");
+        assert!(measured(2.0, Relation::Equal, 2.0).holds() && measured(1.0, Relation::AtLeast, 1.0).holds());
+    }
+
+    #[test]
     fn figures_read_well() {
         for (value, expected) in [
+            (0.0, "0"),
+            (-12.0, "-12"),
+            (1e15, "1.00e15"),
+            (999_999.0, "999999"),
+            (12_345.6, "12346"),
+            (2_500_000.5, "2.50e6"),
+            (120.5, "120.5"),
+            (-0.5, "-0.5"),
+            (0.001, "0.001"),
+            (9.5, "9.5"),
+            (f64::INFINITY, "inf"),
             (151_936.0, "151936"),
             (3.9e-5, "3.90e-5"),
             (31.9216, "31.92"),
@@ -180,5 +202,11 @@ mod tests {
         let text = serde_json::to_string(&measured(f64::INFINITY, Relation::AtMost, 1.0)).unwrap();
         let read: Measurement = serde_json::from_str(&text).unwrap();
         assert!(read.value.is_infinite());
+        let finite = measured(1.5, Relation::AtMost, 2.0);
+        let text = serde_json::to_string(&finite).unwrap();
+        assert!(text.contains("\"value\":1.5"), "{text}");
+        assert_eq!(serde_json::from_str::<Measurement>(&text).unwrap(), finite);
+        let word = text.replace("1.5", "\"many\"");
+        assert!(serde_json::from_str::<Measurement>(&word).is_err(), "{word}");
     }
 }

@@ -94,3 +94,37 @@ impl Case {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(subject: Subject) -> Case {
+        Case {
+            id: CaseId::golden("tiny", "hello", "model.layers.0"),
+            subject,
+            title: String::new(),
+            group: Group::File,
+            source: None,
+            undecided: None,
+        }
+    }
+
+    #[test]
+    fn names_say_what_is_judged_and_keep_their_column() {
+        let name = CaseId::golden("tiny", "hello", "model.layers.0");
+        assert_eq!(name.as_str(), "golden::tiny::hello::model.layers.0");
+        assert_eq!(format!("{:<20}|", CaseId::canary()), "canary::always_red  |");
+        assert_eq!(serde_json::to_string(&CaseId::canary()).unwrap(), r#""canary::always_red""#);
+    }
+
+    #[test]
+    fn only_the_case_of_a_claim_judges_one() {
+        let id: ClaimId = "C4".parse().unwrap();
+        assert_eq!(case(Subject::Claim(id)).claim(), Some(id));
+        let golden =
+            Subject::Golden { model: "tiny".into(), prompt: "hello".into(), tensor: "model.norm".into() };
+        assert_eq!(case(golden).claim(), None);
+        assert_eq!(case(Subject::Canary).claim(), None);
+    }
+}

@@ -147,6 +147,41 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_belongs_to_the_last_figure() {
+        let mut judgement = Judgement::new();
+        judgement.with_interval((0.0, 1.0));
+        assert_eq!(judgement, Judgement::new(), "without a figure there is nothing to give it to");
+        judgement.at_least("a", 1.0, 0.5, "%", 10);
+        judgement.at_most("b", 1.0, 2.0, "%", 10);
+        judgement.with_interval((0.5, 1.5));
+        let intervals: Vec<_> = judgement.measurements.iter().map(|measured| measured.interval).collect();
+        assert_eq!(intervals, [None, Some((0.5, 1.5))]);
+        assert_eq!(judgement.measurements[0].n, 10);
+        assert_eq!(judgement.verdict(), Verdict::Pass);
+    }
+
+    #[test]
+    fn what_holds_is_no_failure_and_remarks_judge_nothing() {
+        let mut judgement = Judgement::new();
+        assert!(judgement.require(true, || "never"));
+        assert!(!judgement.require(false, || "position 2 changed"));
+        judgement.note("a remark");
+        judgement.input("tree", "abc");
+        assert_eq!(judgement.failures, ["position 2 changed"]);
+        assert_eq!(judgement.notes, ["a remark"]);
+        assert_eq!(judgement.inputs["tree"], "abc");
+    }
+
+    #[test]
+    fn five_failures_are_all_shown() {
+        let mut judgement = Judgement::new();
+        (0..5).for_each(|index| judgement.fail(format!("failure {index}")));
+        let Verdict::Fail { diagnosis } = judgement.verdict() else { panic!("accepted") };
+        assert!(diagnosis.ends_with("failure 4"), "{diagnosis}");
+        assert_eq!(diagnosis.lines().count(), 5);
+    }
+
+    #[test]
     fn many_failures_are_cut_with_their_count() {
         let mut judgement = Judgement::new();
         (0..9).for_each(|index| judgement.fail(format!("failure {index}")));

@@ -107,3 +107,47 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn undecided(reason: Reason, remedy: &str) -> Undecided {
+        Undecided { reason, what: "there is no model".to_owned(), remedy: remedy.to_owned() }
+    }
+
+    #[test]
+    fn every_verdict_and_every_reason_has_its_word() {
+        let fail = Verdict::Fail { diagnosis: "x".to_owned() };
+        let open = Verdict::Undecided(undecided(Reason::Unverified, ""));
+        assert_eq!([&Verdict::Pass, &fail, &open].map(Verdict::word), ["pass", "fail", "undecided"]);
+        let reasons = [Reason::Unverified, Reason::Underpowered, Reason::Inconclusive];
+        assert_eq!(reasons.map(Reason::word), ["unverified", "underpowered", "inconclusive"]);
+    }
+
+    #[test]
+    fn what_is_undecided_says_why_and_what_to_do() {
+        assert_eq!(
+            undecided(Reason::Underpowered, "make model").to_string(),
+            "underpowered: there is no model; make model"
+        );
+        let unverified = Undecided::unverified("there is no model", "");
+        assert_eq!(unverified.to_string(), "unverified: there is no model");
+    }
+
+    #[test]
+    fn red_is_what_failed_and_what_turned_out_undecidable_but_not_the_canary() {
+        let is_red = |subject: Subject, verdict: Verdict, known_before: bool| {
+            let evidence = Evidence::default();
+            Outcome { case: CaseId::canary(), subject, verdict, known_before, evidence }.is_red()
+        };
+        let claim = || Subject::Claim("C4".parse().unwrap());
+        let fail = || Verdict::Fail { diagnosis: "x".to_owned() };
+        let open = || Verdict::Undecided(undecided(Reason::Inconclusive, ""));
+        assert!(!is_red(claim(), Verdict::Pass, false));
+        assert!(is_red(claim(), fail(), false));
+        assert!(!is_red(Subject::Canary, fail(), false));
+        assert!(is_red(claim(), open(), false));
+        assert!(!is_red(claim(), open(), true));
+    }
+}

@@ -99,3 +99,34 @@ pub fn score(claims: &[Claim], standing: impl Fn(ClaimId) -> Standing) -> Score 
     }
     score
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::{Problems, parse};
+
+    /// A claim worth so many points.
+    fn claim(id: &str, points: u32) -> Claim {
+        let text = format!(
+            "{{id: {id}, title: t, claim: c, falsified_when: f, points: {points}, needs: [], check: pending, waits_for: w}}"
+        );
+        let mut problems = Problems::new("c.yaml");
+        Claim::read(&parse("c.yaml", &text).unwrap(), "c.yaml", &mut problems).unwrap()
+    }
+
+    #[test]
+    fn every_point_lands_in_exactly_one_place() {
+        let claims = [claim("A1", 1), claim("A2", 2), claim("C1", 6), claim("C2", 3), claim("C3", 30)];
+        let standing = |id: ClaimId| match (id.section, id.number) {
+            (Section::A, _) | (_, 2) => Standing::Passed,
+            (_, 1) => Standing::Failed,
+            _ => Standing::Undecided,
+        };
+        let score = score(&claims, standing);
+        assert_eq!(score.all, SectionScore { passed: 6, failed: 6, undecided: 30 });
+        assert_eq!(score.sections.keys().collect::<Vec<_>>(), [&'A', &'C']);
+        assert_eq!(score.sections[&'A'], SectionScore { passed: 3, failed: 0, undecided: 0 });
+        assert_eq!(score.sections[&'C'], SectionScore { passed: 3, failed: 6, undecided: 30 });
+        assert_eq!(score.sections[&'C'].total(), 39);
+    }
+}

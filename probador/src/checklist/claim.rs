@@ -78,9 +78,46 @@ pub enum Check {
     /// Every playbook of a category, or every playbook.
     Playbook(Playbooks),
     /// The stored result of a coverage run.
-    Coverage(String),
+    Coverage(CoverageClaim),
     /// The stored result of a run over mutants.
-    Mutation(String),
+    Mutation(MutationClaim),
+}
+
+/// What is claimed of a stored coverage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CoverageClaim {
+    /// A share of the workspace's lines, the limit `percent`.
+    Lines,
+    /// Every line of the verdict core, but for what is excused in place.
+    CoreLines,
+    /// A share of the branches of the verdict core, the limit `percent`.
+    CoreBranches,
+    /// Every public function of the verdict core and the inference crates.
+    PublicFunctions,
+}
+
+/// What is claimed of the stored results of mutants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MutationClaim {
+    /// A share of the mutants of each scope is caught, the limit `percent`.
+    Score,
+}
+
+impl Keyword for CoverageClaim {
+    const KIND: &'static str = "claim about coverage";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("lines", Self::Lines),
+        ("core-lines", Self::CoreLines),
+        ("core-branches", Self::CoreBranches),
+        ("public-functions", Self::PublicFunctions),
+    ];
+}
+
+impl Keyword for MutationClaim {
+    const KIND: &'static str = "claim about mutants";
+    const WORDS: &'static [(&'static str, Self)] = &[("score", Self::Score)];
 }
 
 /// How many samples a check draws, and from which seed.
@@ -119,6 +156,10 @@ pub enum Need {
     SourceTree,
     /// A tool's stored result for this state of the tree.
     StoredResult,
+    /// The coverage of every crate as it is now.
+    Coverage,
+    /// What became of the mutants of every room as it is now.
+    Mutants,
     /// The WebAssembly build.
     Wasm,
     /// The profiler.
@@ -143,6 +184,8 @@ impl Keyword for Need {
         ("evaluation-text", Self::EvaluationText),
         ("source-tree", Self::SourceTree),
         ("stored-result", Self::StoredResult),
+        ("coverage", Self::Coverage),
+        ("mutants", Self::Mutants),
         ("wasm", Self::Wasm),
         ("profiler", Self::Profiler),
         ("rapl", Self::Rapl),
@@ -345,18 +388,17 @@ impl FromNode for Check {
             problems.add(node.at, "a check is one word, or one key with what it applies to");
             return None;
         };
-        let what = String::from_node(value, problems)?;
         match key.name.as_str() {
-            "lint" => Some(Self::Lint(what)),
-            "playbook" => match what.parse() {
+            "lint" => String::from_node(value, problems).map(Self::Lint),
+            "playbook" => match String::from_node(value, problems)?.parse() {
                 Ok(playbooks) => Some(Self::Playbook(playbooks)),
                 Err(error) => {
                     problems.add(value.at, error);
                     None
                 }
             },
-            "coverage" => Some(Self::Coverage(what)),
-            "mutation" => Some(Self::Mutation(what)),
+            "coverage" => keyword_from(value, problems).map(Self::Coverage),
+            "mutation" => keyword_from(value, problems).map(Self::Mutation),
             other => {
                 problems.add(
                     key.at,
@@ -372,5 +414,95 @@ impl Section {
     /// The name of the file that holds the section, `c-forward-pass.yaml`.
     pub fn file_name(self) -> String {
         format!("{}.yaml", self.slug().replace('_', "-"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::parse;
+
+    const ROW: &str = "id: C4\ntitle: Causal mask\nclaim: x\nfalsified_when: y\npoints: 3\nneeds: [model]\n\
+                       check: builtin\nfaults: [f]\n";
+
+    /// The row with `before` replaced by `after`, and what reading it reports.
+    fn read(before: &str, after: &str) -> (Option<Claim>, Vec<String>) {
+        assert!(ROW.contains(before), "{before}");
+        let text = ROW.replace(before, after);
+        let mut problems = Problems::new("c.yaml");
+        let claim = Claim::read(&parse("c.yaml", &text).unwrap(), "c.yaml", &mut problems);
+        (claim, problems.into_vec().iter().map(ToString::to_string).collect())
+    }
+
+    #[track_caller]
+    fn refused(before: &str, after: &str, expected: &str) {
+        let (_, problems) = read(before, after);
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{expected:?} among {problems:?}");
+    }
+
+    #[track_caller]
+    fn accepted(before: &str, after: &str) -> Claim {
+        let (claim, problems) = read(before, after);
+        assert_eq!(problems, [""; 0]);
+        claim.unwrap()
+    }
+
+    #[test]
+    fn a_row_that_contradicts_itself_is_refused() {
+        refused("title: Causal mask", "title: ' '", "C4: `title` is empty");
+        refused("claim: x", "claim: ''", "C4: `claim` is empty");
+        refused("falsified_when: y", "falsified_when: ''", "C4: `falsified_when` is empty");
+        refused("faults: [f]", "faults: [f]\nwaits_for: x", "C4: `waits_for` belongs to `check: pending`");
+        refused(
+            "check: builtin",
+            "check: pending\nwaits_for: ' '",
+            "C4: a pending check says in `waits_for`",
+        );
+        refused("check: builtin", "check: pending", "C4: a pending check says in `waits_for`");
+        refused("faults: [f]", "faults: [f]\nindifferent: ''", "C4: `indifferent` says why a fake may pass");
+        refused("points: 3", "points: 0", "C4: a scored claim has points");
+        refused("points: 3", "points: 3\nscored: false", "C4: a scored claim has points");
+        refused(
+            "faults: [f]",
+            "faults: [f]\nsampling: {n: 0, seed: 1}",
+            "C4: a sample of none shows nothing",
+        );
+        refused("faults: [f]", "faults: []", "C4: a claim with a check names at least one fault");
+    }
+
+    #[test]
+    fn a_check_is_one_word_or_one_key_with_what_it_applies_to() {
+        let check = |text: &str| accepted("check: builtin", &format!("check: {text}")).check;
+        assert_eq!(check("builtin"), Check::Builtin);
+        assert_eq!(check("{lint: G2}"), Check::Lint("G2".to_owned()));
+        assert_eq!(check("{playbook: edge-cases}"), Check::Playbook("edge-cases".parse().unwrap()));
+        assert_eq!(check("{coverage: core-lines}"), Check::Coverage(CoverageClaim::CoreLines));
+        assert_eq!(check("{mutation: score}"), Check::Mutation(MutationClaim::Score));
+        for (text, expected) in [
+            ("{lint: G2, playbook: x}", "a check is one word, or one key with what it applies to"),
+            ("{}", "a check is one word, or one key with what it applies to"),
+            ("{trust: me}", "unknown check `trust`; one of: builtin, pending, lint"),
+            ("{coverage: most}", "unknown claim about coverage `most`; one of: lines, core-lines"),
+            ("{mutation: few}", "unknown claim about mutants `few`; one of: score"),
+            ("{lint: 3}", "expected text"),
+            ("[builtin]", "expected text"),
+        ] {
+            refused("check: builtin", &format!("check: {text}"), expected);
+        }
+    }
+
+    #[test]
+    fn a_row_says_what_it_is_called_and_what_its_limits_are() {
+        let claim = accepted("faults: [f]", "faults: [f]\nlimits: {atol: 1.0e-4}\nsampling: {n: 8, seed: 3}");
+        assert_eq!(claim.case_name(), "checklist::c_forward_pass::c4_causal_mask");
+        assert_eq!((claim.limit("atol").unwrap(), claim.sampling), (1e-4, Some(Sampling { n: 8, seed: 3 })));
+        assert_eq!(
+            claim.limit("rtol").unwrap_err().to_string(),
+            "claim C4 has no limit `rtol`\nhint: add it in c.yaml:1"
+        );
+        assert!(claim.has_check() && claim.scored && claim.indifferent.is_none());
+        let pending = accepted("check: builtin\nfaults: [f]", "check: pending\nwaits_for: the sun");
+        assert!(!pending.has_check());
+        assert_eq!(pending.waits_for.as_deref(), Some("the sun"));
     }
 }

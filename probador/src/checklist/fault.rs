@@ -156,6 +156,36 @@ impl FromNode for Edit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::yaml::parse;
+
+    /// What reading this fault reports.
+    fn problems(text: &str) -> Vec<String> {
+        let mut problems = Problems::new("faults.yaml");
+        Fault::from_node(&parse("faults.yaml", text).unwrap(), &mut problems);
+        problems.into_vec().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_fault_that_shows_nothing_is_refused() {
+        let fault = |caught_by: &str| format!("{{name: a, kind: data, does: b{caught_by}}}");
+        assert_eq!(problems(&fault(", caught_by: {A1: words}")), [""; 0]);
+        let unknown = problems(&fault(", caught_by: {Z9: words}"));
+        assert!(unknown[0].contains("`Z9` is not a section"), "{unknown:?}");
+        assert!(problems(&fault(", caught_by: {A1: ' '}"))[0].contains("the diagnostic for A1 is empty"));
+    }
+
+    #[test]
+    fn an_edit_names_a_file_and_some_text() {
+        let fault = |edit: &str| {
+            format!("{{name: a, kind: source, does: b, caught_by: {{A1: words}}, edits: [{edit}]}}")
+        };
+        assert_eq!(problems(&fault("{file: subjects/a.rs, before: x, after: y}")), [""; 0]);
+        assert!(problems(&fault("{before: x, after: y}"))[0].contains("an edit lacks `file`"));
+        let blank = problems(&fault("{file: subjects/a.rs, before: ' ', after: y}"));
+        assert!(blank[0].contains("an edit replaces some text"), "{blank:?}");
+        let outside = problems(&fault("{file: /etc/passwd, before: x, after: y}"));
+        assert!(outside[0].contains("`/etc/passwd` is no file of the subjects"), "{outside:?}");
+    }
 
     #[test]
     fn an_edit_applies_once_or_not_at_all() {

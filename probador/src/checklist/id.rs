@@ -189,6 +189,36 @@ mod tests {
     }
 
     #[test]
+    fn a_section_is_known_by_its_letter_in_either_case() {
+        for section in Section::ALL {
+            let letter = section.to_string();
+            assert_eq!(letter.parse(), Ok(section));
+            assert_eq!(letter.to_ascii_lowercase().parse(), Ok(section));
+            assert!(
+                section.slug().starts_with(&format!("{}_", letter.to_ascii_lowercase())),
+                "{}",
+                section.slug()
+            );
+        }
+        assert_eq!("K".parse::<Section>(), Err(UnknownClaim("K".to_owned())));
+        assert_eq!((Section::C.letter(), Section::C.title()), ('C', "Forward pass"));
+        assert_eq!(Section::J.title(), "Deep profiling");
+    }
+
+    #[test]
+    fn an_id_is_written_in_json_as_people_write_it_and_keeps_its_column() {
+        let id: ClaimId = "H7".parse().unwrap();
+        assert_eq!(serde_json::to_string(&id).unwrap(), r#""H7""#);
+        assert_eq!(serde_json::from_str::<ClaimId>(r#""H7""#).unwrap(), id);
+        assert!(serde_json::from_str::<ClaimId>(r#""H26""#).is_err());
+        assert_eq!(format!("{id:>4}|{id:<3}|"), "  H7|H7 |");
+        assert_eq!(
+            UnknownClaim("Z9".to_owned()).to_string(),
+            "`Z9` is not a section (A to J) or claim id such as `C4`"
+        );
+    }
+
+    #[test]
     fn sections_add_up_to_the_specifications_summary() {
         assert_eq!(Section::ALL.iter().map(|section| section.n_points()).sum::<u32>(), 180);
         assert_eq!(Section::ALL.iter().map(|section| u32::from(section.n_claims())).sum::<u32>(), 118);

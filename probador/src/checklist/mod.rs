@@ -13,7 +13,7 @@ mod waiver;
 
 pub use account::{CHECKLIST_POINTS, Score, SectionScore, Standing, score};
 pub use baseline::{Baseline, Regression};
-pub use claim::{Check, Claim, Group, Need, Sampling};
+pub use claim::{Check, Claim, CoverageClaim, Group, MutationClaim, Need, Sampling};
 pub use fault::{Edit, Fault, FaultKind};
 pub use id::{ClaimId, Section, UnknownClaim};
 pub use load::{Checklist, SourceText, load};

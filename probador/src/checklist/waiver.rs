@@ -170,3 +170,67 @@ pub fn load_waivers(source: &SourceText, checklist: &Checklist) -> Result<Vec<Wa
     let problems = problems.into_vec();
     if problems.is_empty() { Ok(waivers) } else { Err(problems) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_days_of_the_calendar_are_days() {
+        for text in ["2026-11-22", "2024-02-29", "2000-02-29", "2026-04-30", "2026-12-31"] {
+            assert_eq!(text.parse::<Date>().unwrap().to_string(), text);
+        }
+        for text in [
+            "2026-02-29",
+            "1900-02-29",
+            "2026-04-31",
+            "2026-13-01",
+            "2026-00-10",
+            "2026-01-00",
+            "2026-1-01",
+            "2026-01-1",
+            "202a-01-01",
+            "+026-01-01",
+            "2026-01",
+            "2026-01-01-",
+            "",
+            "today",
+        ] {
+            assert_eq!(text.parse::<Date>(), Err(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_since_1970_are_days_in_utc() {
+        for (seconds, expected) in [
+            (0, "1970-01-01"),
+            (86_399, "1970-01-01"),
+            (86_400, "1970-01-02"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_709_164_800, "2024-02-29"),
+            (1_735_689_599, "2024-12-31"),
+            (1_735_689_600, "2025-01-01"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(Date::of_unix_seconds(seconds).to_string(), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_waiver_is_written_as_it_is_read() {
+        let waiver = Waiver {
+            claim: "J16".parse().unwrap(),
+            reason: "no counters".to_owned(),
+            granted: Date::new(2026, 11, 22).unwrap(),
+            until: Date::new(2027, 1, 2).unwrap(),
+            line: 1,
+        };
+        let json = serde_json::to_value(&waiver).unwrap();
+        assert_eq!(
+            (json["granted"].as_str(), json["until"].as_str()),
+            (Some("2026-11-22"), Some("2027-01-02"))
+        );
+        assert!(waiver.granted < waiver.until);
+    }
+}

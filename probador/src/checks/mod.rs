@@ -15,6 +15,7 @@ pub mod golden;
 mod h_full_lifecycle;
 mod hub;
 mod j_profiling;
+mod measured;
 mod playbooks;
 mod report;
 mod samples;
@@ -68,6 +69,7 @@ pub fn find(id: ClaimId) -> Option<CheckFn> {
 }
 
 pub use g_code_quality::lint;
+pub use measured::{covered, mutated};
 pub use playbooks::judge as playbooks;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod bisect;
 mod checklist;
 mod ci;
 mod claim;
+mod coverage;
 mod full;
 mod gate;
 mod golden;
@@ -14,6 +15,7 @@ mod impostors;
 mod lint;
 mod list;
 mod misbehave;
+mod mutants;
 mod new_folder;
 mod playbook;
 mod prove;
@@ -58,6 +60,8 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Report(args) => report::run(&args, &global, printer),
         Command::Gate(args) => gate::run(&args, &global, printer),
         Command::Ci(args) => ci::run(&args, &global, printer),
+        Command::Coverage(args) => coverage::run(&args, &global, printer),
+        Command::Mutants(args) => mutants::run(&args, &global, printer),
         Command::Impostors(args) => impostors::run(&args, &global, printer),
         Command::Prove(args) => prove::run(&args, &global, printer),
         Command::Misbehave(args) => misbehave::run(&args, printer),

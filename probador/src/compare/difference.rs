@@ -107,15 +107,15 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Worst { index, expected, actual } = &self.worst;
+        let remedy = match self.smallest_atol {
+            Some(atol) => format!("smallest passing atol {atol:.3e}"),
+            None => format!("{} not finite: no tolerance would pass", self.n_non_finite),
+        };
         write!(
             f,
-            "max_abs {:.2e} ({}), {} of {} out; worst at {index:?}: expected {expected}, found {actual}; ",
+            "max_abs {:.2e} ({}), {} of {} out; worst at {index:?}: expected {expected}, found {actual}; {remedy}",
             self.max_abs, self.tolerance, self.n_mismatched, self.n
-        )?;
-        match self.smallest_atol {
-            Some(atol) => write!(f, "smallest passing atol {atol:.3e}"),
-            None => write!(f, "{} not finite: no tolerance would pass", self.n_non_finite),
-        }
+        )
     }
 }
 
@@ -304,6 +304,44 @@ mod tests {
         let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(parsed["worst"]["actual"], serde_json::Value::Null);
         assert_eq!(parsed["n_non_finite"], 1);
+    }
+
+    #[test]
+    fn a_difference_that_no_tolerance_lets_pass_says_so() {
+        let difference = check(&[2], &[1.0, f32::INFINITY], &[1.0, f32::NAN], 1.0, 0.0);
+        assert!(
+            difference.to_string().ends_with("found NaN; 1 not finite: no tolerance would pass"),
+            "{difference}"
+        );
+    }
+
+    #[test]
+    fn of_nothing_compared_nothing_passes() {
+        let passed = check(&[1], &[1.0], &[1.0], 0.0, 0.0);
+        assert!(passed.passes());
+        assert!(!Difference { n: 0, ..passed }.passes());
+    }
+
+    #[test]
+    fn numbers_further_apart_than_any_tolerance_never_pass() {
+        let tolerance = Tolerance::new(f64::MAX, 0.0).unwrap();
+        let (expected, actual) = ([f64::MAX, 0.0, 4.0], [-f64::MAX, 1.0, 5.0]);
+        let difference =
+            compare(View::new(&[3], &expected).unwrap(), View::new(&[3], &actual).unwrap(), tolerance)
+                .unwrap();
+        assert_eq!((difference.n_mismatched, difference.n_non_finite), (1, 0));
+        assert_eq!((difference.smallest_atol, difference.worst.index), (None, vec![0]));
+    }
+
+    #[test]
+    fn distances_are_summed_up_over_finite_elements() {
+        // |4 - 2| / 2, |1 - 4| / 4 and a zero that has no relative distance.
+        let difference = check(&[4], &[2., 4., 0., f32::NAN], &[4., 1., 1., 1.], 0.5, 0.0);
+        assert_eq!((difference.max_abs, difference.max_rel, difference.mean_abs), (3.0, 1.0, 2.0));
+        assert_eq!((difference.n, difference.n_mismatched, difference.n_non_finite), (4, 4, 1));
+        assert_eq!(difference.shape, [4]);
+        let none_finite = check(&[1], &[f32::NAN], &[1.0], 0.5, 0.0);
+        assert_eq!((none_finite.mean_abs, none_finite.max_rel), (0.0, 0.0));
     }
 
     fn pairs() -> impl Strategy<Value = Vec<(f32, f32)>> {

@@ -116,6 +116,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rows_of_different_lengths_and_ranks_that_do_not_exist_are_refused() {
+        let (row, longer) = ([1.0_f32, 2.0], [1.0_f32, 2.0, 3.0]);
+        let lengths = DistributionError::Lengths { expected: 2, actual: 3 };
+        assert_eq!(kl_divergence(&row, &longer), Err(lengths.clone()));
+        assert_eq!(top_k_agreement(&row, &longer, 1), Err(lengths));
+        let empty: [f32; 0] = [];
+        assert_eq!(kl_divergence(&empty, &empty), Err(DistributionError::Lengths { expected: 0, actual: 0 }));
+        for k in [0, 3] {
+            assert_eq!(top_k(&row, k), Err(DistributionError::OutOfRange { asked: k, n_logits: 2 }), "{k}");
+        }
+        let outside = DistributionError::OutOfRange { asked: 2, n_logits: 2 };
+        assert_eq!(negative_log_likelihood(&row, 2), Err(outside));
+        assert_eq!(top_k(&row, 2), Ok(vec![1, 0]));
+    }
+
+    #[test]
     fn divergence_of_two_known_distributions() {
         // P = (3/4, 1/4), Q = (1/2, 1/2): KL = 3/4 ln(3/2) + 1/4 ln(1/2).
         let kl = kl_divergence(&[3_f64.ln(), 0.0], &[0.0_f64, 0.0]).unwrap();

@@ -310,6 +310,42 @@ mod tests {
     }
 
     #[test]
+    fn the_bound_ends_after_a_fixed_number_of_steps() {
+        // Neighbouring singular values from 1 down to 0.99 with changing signs: the iteration creeps from one to the next.
+        let n = 16_u8;
+        let mut values = vec![0.0; usize::from(n) * usize::from(n)];
+        for i in 0..n {
+            let size = 1.0 - 0.01 * f32::from(i) / f32::from(n - 1);
+            values[usize::from(i) * usize::from(n + 1)] = if i % 2 == 0 { size } else { -size };
+        }
+        let matrix = Matrix::centred(n.into(), n.into(), &values).unwrap();
+        let bound = largest_singular_value(&matrix, f64::INFINITY);
+        let greatest = singular_values(&matrix)[0];
+        assert!(bound < greatest && bound > 0.999 * greatest, "{bound} {greatest}");
+        assert!(bound < greatest * (1.0 - 1e-4), "it had not converged: {bound} {greatest}");
+    }
+
+    #[test]
+    fn deviation_and_edge_are_those_of_the_centred_elements() {
+        let matrix = Matrix::centred(4, 9, &[[3.0_f32, 7.0]; 18].concat()).unwrap();
+        assert_eq!(matrix.deviation(), 2.0);
+        assert_eq!(matrix.edge(), 2.0 * (2.0 + 3.0));
+        assert_eq!(marchenko_pastur_edge(16, 25, 0.5), 4.5);
+    }
+
+    #[test]
+    fn what_points_nowhere_is_not_stretched() {
+        let mut zero = [0.0; 3];
+        normalise(&mut zero);
+        assert_eq!(zero, [0.0; 3]);
+        let mut v = [3.0, 0.0, -4.0];
+        normalise(&mut v);
+        assert_eq!(v, [0.6, 0.0, -0.8]);
+        let flat = Matrix::centred(3, 4, &[5.0; 12]).unwrap();
+        assert_eq!(largest_singular_value(&flat, f64::INFINITY), 0.0);
+    }
+
+    #[test]
     fn the_same_matrix_always_has_the_same_spectrum() {
         let matrix = Matrix::centred(50, 70, &noise(3500, 0.0, 1.0)).unwrap();
         assert_eq!(singular_values(&matrix), singular_values(&matrix));

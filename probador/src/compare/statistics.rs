@@ -203,7 +203,27 @@ mod tests {
         let shift = moment_shift(&reference, &Statistics::of_slice(&[-2.0, 4.0])).unwrap();
         assert_eq!(shift, MomentShift { mean: 0.5, std: 0.5 });
         assert_eq!(moment_shift(&Statistics::of_slice(&[1.0, 1.0]), &reference), None);
-        assert_eq!(moment_shift(&reference, &Statistics::of_slice(&[-2.0, 2.0, f32::NAN])), None);
+        let not_finite = Statistics::of_slice(&[-2.0, 2.0, f32::NAN]);
+        assert_eq!(moment_shift(&reference, &not_finite), None);
+        assert_eq!(moment_shift(&not_finite, &reference), None);
+        let infinite = Statistics::of_slice(&[-2.0, 2.0, f32::INFINITY]);
+        assert_eq!(moment_shift(&infinite, &reference), None);
+        assert_eq!(moment_shift(&reference, &Statistics::of_slice(&[])), None);
+    }
+
+    #[test]
+    fn a_rank_is_located_and_one_beyond_the_last_is_in_the_last_bucket() {
+        for (rank, expected) in [(0, (0, 0)), (1, (0, 1)), (2, (2, 0)), (7, (2, 0))] {
+            assert_eq!(locate(&[2, 0, 1], rank), expected, "{rank}");
+        }
+    }
+
+    #[test]
+    fn keys_order_as_their_floats_do() {
+        let ascending = [f32::NEG_INFINITY, -2.0, -1.0, -f32::MIN_POSITIVE, -0.0, 0.0, 1e-40, 1.0, f32::MAX];
+        let keys = ascending.map(ordered);
+        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+        assert_eq!(keys.map(|key| from_ordered(key).to_bits()), ascending.map(f32::to_bits));
     }
 
     proptest! {

@@ -135,6 +135,24 @@ mod tests {
     }
 
     #[test]
+    fn both_parts_are_shown_and_handed_out() {
+        let tolerance: Tolerance = "1e-4,2e-6".parse().unwrap();
+        assert_eq!((tolerance.atol(), tolerance.rtol()), (1e-4, 2e-6));
+        assert_eq!(tolerance.to_string(), "atol 1e-4 rtol 2e-6");
+        let error = "tight".parse::<Tolerance>().unwrap_err().to_string();
+        assert!(error.starts_with("`tight` is not a number; write `1e-4`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_needed_is_what_the_relative_part_leaves() {
+        let tolerance = Tolerance::new(1.0, 0.25).unwrap();
+        assert_eq!(tolerance.needed_atol(-8.0, -11.0), 1.0);
+        assert_eq!(tolerance.needed_atol(8.0, 9.0), 0.0);
+        assert!(tolerance.needed_atol(f64::MAX, -f64::MAX).is_nan());
+        assert!(tolerance.holds(-8.0, -11.0) && !tolerance.holds(-8.0, -11.5));
+    }
+
+    #[test]
     fn the_relative_part_is_a_share_of_the_expected_value() {
         let tolerance = Tolerance::new(0.0, 0.5).unwrap();
         assert!(tolerance.holds(10.0, 5.0));

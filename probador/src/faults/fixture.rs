@@ -19,7 +19,7 @@ pub(super) enum Made {
 
 /// Faults, their rules, and which of the trees that the rule must flag is planted: the first whose description begins
 /// so.
-const TREES: [(&str, &str, &str); 17] = [
+const TREES: [(&str, &str, &str); 18] = [
     ("unsafe-without-reason", "G2", ""),
     ("model-read-into-memory", "G4", ""),
     ("raw-safetensors-in-inference", "G5", ""),
@@ -37,6 +37,7 @@ const TREES: [(&str, &str, &str); 17] = [
     ("naive-elements", "G8", ""),
     ("naive-matrix-product", "G8", "a matrix product"),
     ("push-without-capacity", "J23", ""),
+    ("dead-code-silenced", "I5", ""),
 ];
 
 /// Makes the fixture of the fault `name` in `folder`: a tree that the rule itself says it must flag.
@@ -44,7 +45,9 @@ pub(super) fn make(name: &str, folder: &Path) -> anyhow::Result<Option<Made>> {
     if name == "clippy-warning-stored" {
         return stored(folder, &["warning: this could be simpler"]).map(Some);
     }
-    let Some((_, rule, what)) = TREES.iter().find(|(fault, ..)| *fault == name) else { return Ok(None) };
+    let Some((_, rule, what)) = TREES.iter().find(|(fault, ..)| *fault == name) else {
+        return Ok(super::measured::make(name, folder)?.map(Made::Result));
+    };
     let mut examples = lint::find(rule)?.must_flag.iter();
     let example = examples.find(|example| example.what.starts_with(what));
     tree(example.context("the rule has no example of that kind")?, folder).map(Some)
@@ -58,7 +61,10 @@ pub(super) fn twin(claim: &Claim, folder: &Path) -> anyhow::Result<Option<Made>>
         return tree(example, folder).map(Some);
     }
     let judges_a_result = claim.faults.iter().any(|name| name == "clippy-warning-stored");
-    if judges_a_result { stored(folder, &[]).map(Some) } else { Ok(None) }
+    if judges_a_result {
+        return stored(folder, &[]).map(Some);
+    }
+    Ok(super::measured::twin(claim, folder)?.map(Made::Result))
 }
 
 /// Writes an example of a lint, with a manifest where it has none.

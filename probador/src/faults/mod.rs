@@ -4,6 +4,7 @@
 mod data;
 mod fixture;
 mod goldens;
+mod measured;
 mod program;
 mod screen;
 mod wrap;

@@ -14,6 +14,7 @@ mod g6_string_errors;
 mod g7_stubs;
 mod g8_naive_loops;
 mod hot_path;
+mod i5_dead_code;
 mod j22_with_capacity;
 mod j23_growing_loops;
 mod j24_performance_crates;
@@ -24,6 +25,7 @@ mod tree;
 
 use std::path::Path;
 
+pub(crate) use attributes::is_test_only;
 pub use finding::Finding;
 pub use j24_performance_crates::CHOSEN as PERFORMANCE_CRATES;
 pub use rule::{Example, Kind, RULES, Rule};
@@ -182,7 +184,7 @@ mod tests {
         let Err(error) = find("G99") else { panic!("found") };
         assert_eq!(
             error.to_string(),
-            "there is no rule `G99`; the rules are: G2, G4, G5, G6, G7, G8, J22, J23, J24"
+            "there is no rule `G99`; the rules are: G2, G4, G5, G6, G7, G8, I5, J22, J23, J24"
         );
     }
 

@@ -4,7 +4,7 @@ use super::finding::Findings;
 use super::tree::{LintError, Tree};
 use super::{
     g2_unsafe, g4_whole_file_reads, g5_raw_safetensors, g6_string_errors, g7_stubs, g8_naive_loops,
-    j22_with_capacity, j23_growing_loops, j24_performance_crates,
+    i5_dead_code, j22_with_capacity, j23_growing_loops, j24_performance_crates,
 };
 
 /// A rule, with the examples that show what it means.
@@ -46,13 +46,14 @@ pub struct Example {
 }
 
 /// Every rule, by id.
-pub const RULES: [&Rule; 9] = [
+pub const RULES: [&Rule; 10] = [
     &g2_unsafe::RULE,
     &g4_whole_file_reads::RULE,
     &g5_raw_safetensors::RULE,
     &g6_string_errors::RULE,
     &g7_stubs::RULE,
     &g8_naive_loops::RULE,
+    &i5_dead_code::RULE,
     &j22_with_capacity::RULE,
     &j23_growing_loops::RULE,
     &j24_performance_crates::RULE,

@@ -126,7 +126,7 @@ impl Collector<'_> {
     /// Reads the exceptions among the attributes of what covers `lines`.
     fn read(&mut self, attributes: &[syn::Attribute], lines: Option<(usize, usize)>) {
         for attribute in attributes {
-            let Some(inside) = never(attribute) else { continue };
+            let Some(inside) = never_in_effect(attribute) else { continue };
             self.n_read += 1;
             match parse(&inside) {
                 Ok((rule, reason)) => self.found.push(Suppression {
@@ -222,14 +222,14 @@ struct All {
 
 impl<'ast> Visit<'ast> for All {
     fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
-        if never(attribute).is_some() {
+        if never_in_effect(attribute).is_some() {
             self.lines.push(attribute.span().start().line);
         }
     }
 }
 
 /// What stands in `cfg_attr(any(), ..)`, which is never in effect.
-fn never(attribute: &syn::Attribute) -> Option<Vec<TokenTree>> {
+pub(super) fn never_in_effect(attribute: &syn::Attribute) -> Option<Vec<TokenTree>> {
     if !attribute.path().is_ident("cfg_attr") {
         return None;
     }

@@ -21,6 +21,7 @@ use super::step::{Action, Method, Step};
 use super::words::{filled, split};
 use crate::case::{Measurement, Relation};
 use crate::process::{Program, is_interrupted, quoted};
+use crate::yaml::Keyword as _;
 
 /// Seconds that the specification allows the first token of a performance playbook.
 const FIRST_TOKEN: f64 = 2.0;

@@ -59,13 +59,6 @@ impl Keyword for Method {
     ];
 }
 
-impl Method {
-    /// As it goes over the wire.
-    pub fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, method)| *method == self).map_or("GET", |(word, _)| word)
-    }
-}
-
 /// A step. Which keys belong to which action is said in `rules.rs`; any other is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]

@@ -17,6 +17,19 @@ pub(super) const OUTPUT_LIMIT: usize = 4 << 20;
 /// How long streams may stay open after the child ended.
 pub(super) const DRAIN: Duration = Duration::from_secs(2);
 
+/// What of this process's environment a program gets. The last says where an executable that was built to measure coverage
+/// leaves its counts, which would otherwise lie beside what it works on.
+const PASSED_ON: [&str; 8] = [
+    "PATH",
+    "HOME",
+    "XDG_CACHE_HOME",
+    "PROBADOR_CACHE",
+    "TMPDIR",
+    "SYSTEMROOT",
+    "LD_LIBRARY_PATH",
+    "LLVM_PROFILE_FILE",
+];
+
 /// A program to run, with what it gets and how long it may take.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -65,9 +78,7 @@ impl Program {
     /// The program at `path`: no input, a minute, a clean environment with `LC_ALL=C`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let mut environment = BTreeMap::new();
-        for name in
-            ["PATH", "HOME", "XDG_CACHE_HOME", "PROBADOR_CACHE", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH"]
-        {
+        for name in PASSED_ON {
             if let Some(value) = std::env::var_os(name) {
                 environment.insert(name.into(), value);
             }
@@ -87,13 +98,25 @@ impl Program {
 
     /// The `cargo` that runs this or, by itself, the one on PATH, with the toolchain it is told to use: half an hour.
     pub fn cargo() -> Self {
-        let mut cargo = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        for name in ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"] {
+        let cargo = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.pass_on(&["CARGO_TARGET_DIR"]).with_toolchain().timeout(Duration::from_mins(30))
+    }
+
+    /// Passes on what says where Rust is and which of its toolchains to use.
+    #[must_use]
+    pub fn with_toolchain(self) -> Self {
+        self.pass_on(&["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"])
+    }
+
+    /// Passes on these variables of the environment, where they are set.
+    #[must_use]
+    pub fn pass_on(mut self, names: &[&str]) -> Self {
+        for name in names {
             if let Some(value) = std::env::var_os(name) {
-                cargo = cargo.env(name, value);
+                self = self.env(name, value);
             }
         }
-        cargo.timeout(Duration::from_mins(30))
+        self
     }
 
     /// Adds an argument.

@@ -11,7 +11,7 @@ use crate::stored::tree_hash;
 use crate::workspace::Workspace;
 
 /// The parts of the engine that decide a verdict. What prints and writes it is not among them.
-const JUDGES: [&str; 18] = [
+const JUDGES: [&str; 21] = [
     "availability.rs",
     "engine.rs",
     "generate.rs",
@@ -21,9 +21,12 @@ const JUDGES: [&str; 18] = [
     "checklist",
     "checks",
     "compare",
+    "coverage",
     "faults",
     "golden",
     "lint",
+    "members.rs",
+    "mutants",
     "playbook",
     "process",
     "prove",

@@ -11,6 +11,7 @@ use crate::checklist::{Check, Checklist, Claim, ClaimId, Date, Score, Section, S
 use crate::gate::Gate;
 use crate::playbook::Playbooks;
 use crate::prove::ProofStanding;
+use crate::yaml::Keyword as _;
 
 /// Why a claim is undecided that nobody asked about.
 pub(super) const NOT_SELECTED: &str = "it was not selected for this run";
@@ -184,8 +185,8 @@ fn check(claim: &Claim) -> String {
         Check::Lint(rule) => format!("lint {rule}"),
         Check::Playbook(Playbooks::All) => "the playbooks, all of them".to_owned(),
         Check::Playbook(Playbooks::Of(category)) => format!("the playbooks in playbooks/{category}"),
-        Check::Coverage(what) => format!("the stored coverage of {what}"),
-        Check::Mutation(what) => format!("the stored mutants of {what}"),
+        Check::Coverage(what) => format!("the stored coverage: {}", what.word()),
+        Check::Mutation(what) => format!("the stored results of mutants: {}", what.word()),
     }
 }
 

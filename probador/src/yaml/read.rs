@@ -58,6 +58,14 @@ pub trait Keyword: Copy + Sized + 'static {
     const KIND: &'static str;
     /// Every word, in the order to list them.
     const WORDS: &'static [(&'static str, Self)];
+
+    /// Its word.
+    fn word(self) -> &'static str
+    where
+        Self: PartialEq,
+    {
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
+    }
 }
 
 /// Reads one of a closed set of words.

@@ -111,12 +111,20 @@ impl Compute {
     }
 
     /// Like [`Compute::new`] with the named kernels, or `None` where this processor lacks them.
+    #[cfg_attr(
+        any(),
+        probador::allow(I5, reason = "tests and benches compare every kernel table, not the best one only")
+    )]
     pub fn with_kernels(n_threads: usize, name: &str) -> Option<Self> {
         let kernels = available().into_iter().find(|table| table.name == name)?;
         Some(Self { team: Team::new(n_threads), kernels })
     }
 
     /// Names of the kernel tables this processor can run, fastest first.
+    #[cfg_attr(
+        any(),
+        probador::allow(I5, reason = "tests and benches compare every kernel table, not the best one only")
+    )]
     pub fn available_kernels() -> Vec<&'static str> {
         available().into_iter().map(|table| table.name).collect()
     }

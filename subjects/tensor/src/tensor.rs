@@ -63,6 +63,7 @@ impl Tensor {
     }
 
     /// A new f16 tensor that owns a copy of `values`.
+    #[cfg_attr(any(), probador::allow(I5, reason = "tests and benches make small tensors of every type"))]
     pub fn from_f16(shape: Vec<usize>, values: &[f16]) -> Result<Self, TensorError> {
         Self::new(DType::F16, shape, aligned_bytes(bytemuck::cast_slice(values)))
     }

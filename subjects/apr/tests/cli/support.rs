@@ -55,6 +55,7 @@ impl Place {
     pub(crate) fn apr(&self) -> assert_cmd::Command {
         let mut command = assert_cmd::Command::new(apr());
         command.current_dir(self.folder.path()).env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+        command.envs(place_of_counts());
         // Verified models are remembered here and not in the developer's cache.
         command.env("HOME", self.folder.path()).timeout(std::time::Duration::from_mins(2));
         command
@@ -64,6 +65,7 @@ impl Place {
     pub(crate) fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(apr());
         command.current_dir(self.folder.path()).env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+        command.envs(place_of_counts());
         command.env("HOME", self.folder.path()).stdin(std::process::Stdio::null());
         command
     }
@@ -102,6 +104,12 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
     names.retain(|name| name != ".cache");
     names.sort();
     names
+}
+
+/// Where an executable that was built to measure coverage leaves its counts; without it, beside what it works on.
+pub(crate) fn place_of_counts() -> Option<(&'static str, std::ffi::OsString)> {
+    const NAME: &str = "LLVM_PROFILE_FILE";
+    std::env::var_os(NAME).map(|place| (NAME, place))
 }
 
 /// The executable under test.

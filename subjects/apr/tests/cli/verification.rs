@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Place, apr};
+use crate::support::{Place, apr, place_of_counts};
 
 /// A place where `bin/apr` has no engine beside it.
 fn alone() -> Place {
@@ -34,8 +34,8 @@ fn shell(command: &[&str]) {
 fn run(place: &Place, args: &[&str]) -> (Option<i32>, String, String) {
     let mut command = assert_cmd::Command::new(place.path("bin/apr"));
     let path = format!("{}:/usr/bin:/bin", place.path("path").display());
-    let output =
-        command.current_dir(place.path(".")).env_clear().env("PATH", path).args(args).output().unwrap();
+    command.current_dir(place.path(".")).env_clear().env("PATH", path).envs(place_of_counts());
+    let output = command.args(args).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }

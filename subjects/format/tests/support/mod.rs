@@ -1,5 +1,6 @@
 //! A small complete model, and a file taken apart so that one thing about it can be made wrong.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used)]
 
 use std::io::Cursor;
 use std::path::Path;

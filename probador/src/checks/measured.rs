@@ -1,0 +1,182 @@
+//! Claims about tests: what the stored coverage and the stored results of mutants say, if they are of this very tree.
+
+use std::path::Path;
+
+use crate::case::{Judgement, Undecided};
+use crate::checklist::{Claim, CoverageClaim, MutationClaim};
+use crate::checks::{CheckError, Context};
+use crate::coverage::{
+    COVERAGE, Coverage, INFERENCE, Line, Share, Sources, StoredCoverage, VERDICT_CORE, coverage, shares,
+};
+use crate::members::members;
+use crate::mutants::{MUTANTS, SCOPES, StoredMutants, score};
+
+/// Survivors and missed lines that are named one by one.
+const NAMED: usize = 20;
+
+/// G1, I1, I2, I3: what the tests execute.
+pub fn covered(context: &Context, claim: &Claim, what: CoverageClaim) -> Result<Judgement, CheckError> {
+    let root = context.workspace().root();
+    let stored = StoredCoverage::read(&context.stored_result(COVERAGE))?;
+    let coverage = coverage(&stored, &members(root)?).map_err(CheckError::Undecided)?;
+    let mut judgement = Judgement::new();
+    judgement.note(coverage.tools.join("; "));
+    match what {
+        CoverageClaim::Lines => {
+            let [lines, ..] = shares(coverage.files.values());
+            share(&mut judgement, "lines covered", lines, claim.limit("percent")?);
+        }
+        CoverageClaim::CoreLines => core_lines(&mut judgement, root, &coverage)?,
+        CoverageClaim::CoreBranches => {
+            if coverage.without_branches.iter().any(|member| member == "probador") {
+                return Err(CheckError::Undecided(Undecided::unverified(
+                    "the stored coverage was measured without branches",
+                    "rustup toolchain install nightly && cargo probador coverage --fresh --crate probador",
+                )));
+            }
+            let [_, _, branches] = shares(coverage.within(&VERDICT_CORE).map(|(_, file)| file));
+            share(&mut judgement, "branches covered", branches, claim.limit("percent")?);
+        }
+        CoverageClaim::PublicFunctions => public_functions(&mut judgement, root, &coverage)?,
+    }
+    Ok(judgement)
+}
+
+/// I4: which mutants survive.
+pub fn mutated(context: &Context, claim: &Claim, what: MutationClaim) -> Result<Judgement, CheckError> {
+    let MutationClaim::Score = what;
+    let workspace = context.workspace();
+    let members = members(workspace.root())?;
+    let stored = StoredMutants::read(&context.stored_result(MUTANTS))?;
+    let equivalent = workspace.equivalent_mutants().map_err(anyhow::Error::from)?;
+    let mut judgement = Judgement::new();
+    for scope in &SCOPES {
+        let score =
+            score(scope, &stored, &equivalent, workspace.root(), &members)?.map_err(CheckError::Undecided)?;
+        let limit = claim.limit("percent")?;
+        let what = format!("mutants caught in {}", scope.name);
+        if !judgement.at_least(&what, score.percent(), limit, "%", score.n()) {
+            for survivor in score.survivors.iter().take(NAMED) {
+                judgement.fail(format!("no test notices {survivor}"));
+            }
+        }
+        for problem in &score.problems {
+            judgement.fail(problem.to_string());
+        }
+    }
+    Ok(judgement)
+}
+
+fn share(judgement: &mut Judgement, what: &str, share: Share, limit: f64) {
+    judgement.at_least(what, share.percent(), limit, "%", share.total);
+}
+
+/// Every line of the verdict core is executed or excused, and every excuse is needed.
+fn core_lines(judgement: &mut Judgement, root: &Path, coverage: &Coverage) -> anyhow::Result<()> {
+    let mut n_missed = 0;
+    let mut n_lines = 0;
+    for (path, file) in coverage.within(&VERDICT_CORE) {
+        let sources = Sources::read(&root.join(path))?;
+        n_lines += file.lines.total;
+        let missed: Vec<u32> = file.lines.missed.0.iter().map(|Line(line)| *line).collect();
+        let unexcused: Vec<u32> =
+            missed.iter().copied().filter(|line| sources.excuse(*line).is_none()).collect();
+        n_missed += unexcused.len();
+        for line in unexcused.into_iter().take(NAMED) {
+            judgement.fail(format!("{path}:{line}: no test executes this line"));
+        }
+        for excuse in &sources.exclusions {
+            if missed.iter().any(|line| excuse.lines.contains(line)) {
+                judgement.note(format!("{path}:{}: excused, because {}", excuse.line, excuse.reason));
+            } else {
+                judgement.fail(format!("{path}:{}: what is excused here is executed", excuse.line));
+            }
+        }
+        for (line, problem) in &sources.problems {
+            judgement.fail(format!("{path}:{line}: {problem}"));
+        }
+    }
+    judgement.exactly("lines not covered", n_missed, 0, "", n_lines);
+    Ok(())
+}
+
+fn public_functions(judgement: &mut Judgement, root: &Path, coverage: &Coverage) -> anyhow::Result<()> {
+    let mut n_functions = 0;
+    let mut n_missed = 0;
+    for (path, file) in coverage.within(&VERDICT_CORE).chain(coverage.within(&INFERENCE)) {
+        let sources = Sources::read(&root.join(path))?;
+        for function in &sources.public {
+            n_functions += 1;
+            if let Some(missed) = file.functions.missed.0.iter().find(|at| function.lines.contains(&at.line))
+            {
+                n_missed += 1;
+                judgement.fail(format!("{path}:{}: no test executes `{}`", missed.line, function.name));
+            }
+        }
+    }
+    judgement.exactly("public functions not covered", n_missed, 0, "", n_functions);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Verdict;
+    use crate::checklist::Check;
+    use crate::faults;
+    use crate::models::choose;
+    use crate::workspace::Workspace;
+
+    /// The verdict on `id` under the fault of this name, or under one that does nothing.
+    fn verdict(id: &str, fault: Option<&str>) -> Verdict {
+        let workspace = Workspace::find(None).unwrap();
+        let model = choose(None, &workspace).unwrap();
+        let checklist = workspace.checklist().unwrap();
+        let claim = checklist.claim(id.parse().unwrap()).unwrap();
+        let subject = match fault {
+            Some(name) => faults::plant(name, &model.path).unwrap().unwrap(),
+            None => faults::plant_nothing(Some(claim), &model.path).unwrap(),
+        };
+        let context = Context::new(workspace, model, None, []).with_fault(subject);
+        let judged = match claim.check {
+            Check::Coverage(what) => covered(&context, claim, what),
+            Check::Mutation(what) => mutated(&context, claim, what),
+            _ => panic!("{id} judges no stored result"),
+        };
+        judged.unwrap_or_else(|error| panic!("{error:?}")).verdict()
+    }
+
+    #[test]
+    fn branches_that_were_not_counted_decide_nothing() {
+        let workspace = Workspace::find(None).unwrap();
+        let model = choose(None, &workspace).unwrap();
+        let checklist = workspace.checklist().unwrap();
+        let claim = checklist.claim("I2".parse().unwrap()).unwrap();
+        let subject = faults::plant_nothing(Some(claim), &model.path).unwrap();
+        let path = subject.planted.stored_result().unwrap().to_owned();
+        let mut stored = StoredCoverage::read(&path).unwrap();
+        stored.crates.get_mut("probador").unwrap().has_branches = false;
+        stored.write(&path).unwrap();
+        let context = Context::new(workspace, model, None, []).with_fault(subject);
+        let judged = covered(&context, claim, CoverageClaim::CoreBranches);
+        let Err(CheckError::Undecided(undecided)) = judged else { panic!("{judged:?}") };
+        assert!(undecided.remedy.contains("rustup toolchain install nightly"), "{undecided}");
+    }
+
+    #[test]
+    fn every_altered_result_is_red_in_the_words_of_its_fault_and_the_clean_twin_green() {
+        let checklist = Workspace::find(None).unwrap().checklist().unwrap();
+        for id in ["G1", "I1", "I2", "I3", "I4"] {
+            assert_eq!(verdict(id, None), Verdict::Pass, "{id}");
+            let claim = checklist.claim(id.parse().unwrap()).unwrap();
+            assert!(!claim.faults.is_empty(), "{id}");
+            for name in &claim.faults {
+                let Verdict::Fail { diagnosis } = verdict(id, Some(name)) else {
+                    panic!("{id} accepts {name}")
+                };
+                let wanted = checklist.faults()[name].diagnostic(claim.id).unwrap();
+                assert!(diagnosis.contains(wanted), "{id} under {name}: {diagnosis}");
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The stored result: for each crate the run of its tests, with the key of what they are built from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::export::{FileMeasure, Measured, Seen};
+use super::{Line, Place, Places, Point, Side};
+
+/// Where coverage is kept, in the checkout; committed.
+pub const COVERAGE: &str = "checklist/coverage.json";
+
+/// Every run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredCoverage {
+    /// Runs, by the crate whose tests were run.
+    pub crates: BTreeMap<String, Run>,
+}
+
+/// The tests of one crate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Key of the crate it was measured on; see `members.rs`.
+    pub key: String,
+    /// The tool and the compiler.
+    pub tool: String,
+    /// Whether branches were counted, which needs a nightly compiler.
+    pub has_branches: bool,
+    /// The crate's own files.
+    pub files: BTreeMap<String, FileCounts>,
+    /// What it executed of files of crates below that their own tests had missed.
+    pub below: BTreeMap<String, Executed>,
+}
+
+/// What a crate's own tests make of one of its files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileCounts {
+    /// Lines.
+    pub lines: Counts<Line>,
+    /// Functions, by their start.
+    pub functions: Counts<Point>,
+    /// Sides of branches.
+    pub branches: Counts<Side>,
+}
+
+/// How many places there are, and which were missed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound = "P: Place")]
+pub struct Counts<P> {
+    /// All of them.
+    pub total: usize,
+    /// Those that no test executed.
+    pub missed: Places<P>,
+}
+
+impl<P> Default for Counts<P> {
+    fn default() -> Self {
+        Self { total: 0, missed: Places::default() }
+    }
+}
+
+/// Places of one file that were executed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Executed {
+    /// Lines.
+    pub lines: Places<Line>,
+    /// Functions.
+    pub functions: Places<Point>,
+    /// Sides of branches.
+    pub branches: Places<Side>,
+}
+
+impl StoredCoverage {
+    /// Reads what is stored; nothing when there is no file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        serde_json::from_str(&text).with_context(|| {
+            format!(
+                "`{}` is not a stored coverage\nhint: delete it and run `cargo probador coverage`",
+                path.display()
+            )
+        })
+    }
+
+    /// Writes it, whole or not at all.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        crate::report::write_file(path, text.as_bytes())
+    }
+}
+
+impl Run {
+    /// What `measured` holds of the crate in `folder`, and of what `missed` says was missed below it.
+    pub fn new(
+        folder: &str,
+        measured: &Measured,
+        missed: &BTreeMap<String, FileCounts>,
+        key: String,
+        tool: String,
+        has_branches: bool,
+    ) -> Self {
+        let own = format!("{folder}/src/");
+        let is_own = |path: &&String| path.starts_with(&own);
+        let files = measured.files.iter().filter(|(path, _)| is_own(path));
+        let files = files.map(|(path, file)| (path.clone(), counts(file))).collect();
+        let below = measured.files.iter().filter_map(|(path, file)| {
+            let executed = gained(missed.get(path)?, file);
+            (executed != Executed::default()).then(|| (path.clone(), executed))
+        });
+        Self { key, tool, has_branches, files, below: below.collect() }
+    }
+}
+
+impl FileCounts {
+    /// Takes out of what is missed what another run executed.
+    pub fn gain(&mut self, executed: &Executed) {
+        take(&mut self.lines, &executed.lines);
+        take(&mut self.functions, &executed.functions);
+        take(&mut self.branches, &executed.branches);
+    }
+}
+
+fn take<P: Place>(counts: &mut Counts<P>, executed: &Places<P>) {
+    counts.missed.0.retain(|place| !executed.0.contains(place));
+}
+
+fn counts(file: &FileMeasure) -> FileCounts {
+    fn of<P: Place>(seen: &Seen<P>) -> Counts<P> {
+        Counts { total: seen.executed.len() + seen.missed.len(), missed: Places(seen.missed.clone()) }
+    }
+    FileCounts { lines: of(&file.lines), functions: of(&file.functions), branches: of(&file.sides) }
+}
+
+/// What of the missed places of a file `file` executed.
+fn gained(missed: &FileCounts, file: &FileMeasure) -> Executed {
+    fn both<P: Place>(missed: &Counts<P>, seen: &Seen<P>) -> Places<P> {
+        missed.missed.0.intersection(&seen.executed).copied().collect()
+    }
+    Executed {
+        lines: both(&missed.lines, &file.lines),
+        functions: both(&missed.functions, &file.functions),
+        branches: both(&missed.branches, &file.sides),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file whose lines up to `executed` were executed and those up to `total` were not.
+    fn file(executed: u32, total: u32) -> FileMeasure {
+        let mut file = FileMeasure::default();
+        file.lines.executed = (1..=executed).map(Line).collect();
+        file.lines.missed = (executed + 1..=total).map(Line).collect();
+        file
+    }
+
+    fn run(measured: &Measured, missed: &BTreeMap<String, FileCounts>) -> Run {
+        Run::new("top", measured, missed, "key".to_owned(), "tool".to_owned(), true)
+    }
+
+    #[test]
+    fn a_run_keeps_its_own_files_and_below_only_what_was_missed_there() {
+        let mut measured = Measured::default();
+        measured.files.insert("top/src/lib.rs".to_owned(), file(3, 4));
+        measured.files.insert("ground/src/lib.rs".to_owned(), file(8, 10));
+        measured.files.insert("ground/src/known.rs".to_owned(), file(2, 2));
+        let missed_of = |lines: &[u32]| FileCounts {
+            lines: Counts { total: 10, missed: lines.iter().copied().map(Line).collect() },
+            ..FileCounts::default()
+        };
+        let missed = BTreeMap::from([
+            ("ground/src/lib.rs".to_owned(), missed_of(&[7, 9])),
+            ("ground/src/known.rs".to_owned(), missed_of(&[])),
+        ]);
+        let run = run(&measured, &missed);
+        assert_eq!(run.files.keys().collect::<Vec<_>>(), ["top/src/lib.rs"]);
+        assert_eq!((run.files["top/src/lib.rs"].lines.total), 4);
+        assert_eq!(run.files["top/src/lib.rs"].lines.missed.0, [Line(4)].into());
+        assert_eq!(run.below.keys().collect::<Vec<_>>(), ["ground/src/lib.rs"]);
+        let mut counts = missed_of(&[7, 9]);
+        counts.gain(&run.below["ground/src/lib.rs"]);
+        assert_eq!(counts.lines.missed.0, [Line(9)].into());
+    }
+
+    #[test]
+    fn what_is_stored_survives_and_a_file_of_something_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("coverage.json");
+        assert_eq!(StoredCoverage::read(&path).unwrap(), StoredCoverage::default());
+        let mut measured = Measured::default();
+        measured.files.insert("top/src/lib.rs".to_owned(), file(3, 4));
+        let stored = StoredCoverage { crates: [("top".to_owned(), run(&measured, &BTreeMap::new()))].into() };
+        stored.write(&path).unwrap();
+        assert_eq!(StoredCoverage::read(&path).unwrap(), stored);
+        std::fs::write(&path, r#"{"crates": {}, "more": 1}"#).unwrap();
+        let error = StoredCoverage::read(&path).unwrap_err().to_string();
+        assert!(error.contains("is not a stored coverage\nhint: delete it"), "{error}");
+    }
+}

@@ -1,0 +1,287 @@
+//! The crates of the workspace as measurements know them: what each stands on, and a hash of everything that its tests
+//! depend on, so that what has not changed is not measured again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use serde::Deserialize;
+
+/// The crate whose tests start every executable of the workspace, and so depend on all of it.
+pub const ENGINE: &str = "probador";
+
+/// A crate of the workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its package name.
+    pub name: String,
+    /// Its folder, from the top of the checkout.
+    pub folder: String,
+    /// The crates of the workspace that its tests are built from, itself left out.
+    pub below: BTreeSet<String>,
+    /// Hash of its files, of those of the crates below, and of the outside packages they are built from.
+    pub key: String,
+}
+
+/// Every crate of the workspace at `root`, each after those it stands on.
+pub fn members(root: &Path) -> anyhow::Result<Vec<Member>> {
+    let text = read(&root.join("Cargo.toml"))?;
+    let workspace: WorkspaceManifest = toml::from_str(&text).context("`Cargo.toml` is no workspace")?;
+    let mut manifests = BTreeMap::new();
+    for folder in workspace.workspace.members {
+        let path = root.join(&folder).join("Cargo.toml");
+        let manifest: Manifest =
+            toml::from_str(&read(&path)?).with_context(|| format!("`{}` is no manifest", path.display()))?;
+        manifests.insert(manifest.package.name.clone(), (folder, manifest));
+    }
+    let lock: Lock =
+        toml::from_str(&read(&root.join("Cargo.lock"))?).context("`Cargo.lock` is no lock file")?;
+    let mut hashes = BTreeMap::new();
+    for (name, (folder, _)) in &manifests {
+        hashes.insert(name.as_str(), folder_hash(&root.join(folder))?);
+    }
+    let mut members = Vec::new();
+    for (name, (folder, manifest)) in &manifests {
+        let below = below(name, manifest, &manifests);
+        let mut hasher = blake3::Hasher::new();
+        for part in below.iter().map(String::as_str).chain([name.as_str()]) {
+            hasher.update(format!("{part}\0{}\0", hashes[part]).as_bytes());
+        }
+        for package in lock.reached(name) {
+            hasher.update(format!("{package}\0").as_bytes());
+        }
+        let key = hasher.finalize().to_hex().to_string();
+        members.push(Member { name: name.clone(), folder: folder.clone(), below, key });
+    }
+    members.sort_by_key(|member| (member.below.len(), member.name.clone()));
+    Ok(members)
+}
+
+/// BLAKE3 over the names and contents of the files under `root`, but for what builds and tests leave there.
+pub fn folder_hash(root: &Path) -> anyhow::Result<String> {
+    let walk = walkdir::WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(|entry| {
+        let name = entry.file_name().to_string_lossy();
+        let is_left = ["target", "mutants.out"].contains(&&*name)
+            || [".new", ".profraw"].iter().any(|end| name.ends_with(end));
+        entry.depth() == 0 || !(is_left || name.starts_with('.'))
+    });
+    let mut hasher = blake3::Hasher::new();
+    for entry in walk {
+        let entry = entry.with_context(|| format!("failed to read `{}`", root.display()))?;
+        if entry.file_type().is_file() {
+            let name = entry.path().strip_prefix(root)?.to_string_lossy().into_owned();
+            let contents = std::fs::read(entry.path())?;
+            hasher.update(format!("{name}\0{}\0", contents.len()).as_bytes());
+            hasher.update(&contents);
+        }
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))
+}
+
+/// The crates that the tests of `name` are built from: what it names for any purpose, and what those name to be built.
+fn below(
+    name: &str,
+    manifest: &Manifest,
+    manifests: &BTreeMap<String, (String, Manifest)>,
+) -> BTreeSet<String> {
+    if name == ENGINE {
+        return manifests.keys().filter(|other| *other != name).cloned().collect();
+    }
+    let mut ahead: Vec<&String> =
+        manifest.dependencies.keys().chain(manifest.dev_dependencies.keys()).collect();
+    let mut below = BTreeSet::new();
+    while let Some(next) = ahead.pop() {
+        if let Some((_, manifest)) = manifests.get(next)
+            && next != name
+            && below.insert(next.clone())
+        {
+            ahead.extend(manifest.dependencies.keys());
+        }
+    }
+    below
+}
+
+#[derive(Deserialize)]
+struct WorkspaceManifest {
+    workspace: WorkspaceTable,
+}
+
+#[derive(Deserialize)]
+struct WorkspaceTable {
+    members: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Manifest {
+    package: Package,
+    #[serde(default)]
+    dependencies: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    dev_dependencies: BTreeMap<String, toml::Value>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Lock {
+    package: Vec<Locked>,
+}
+
+#[derive(Deserialize)]
+struct Locked {
+    name: String,
+    version: String,
+    #[serde(default)]
+    checksum: String,
+    #[serde(default)]
+    dependencies: Vec<String>,
+}
+
+impl Lock {
+    /// The outside packages that `name` is built from, each as one line.
+    fn reached(&self, name: &str) -> BTreeSet<String> {
+        let mut ahead = vec![name.to_owned()];
+        let mut seen = BTreeSet::new();
+        while let Some(next) = ahead.pop() {
+            if !seen.insert(next.clone()) {
+                continue;
+            }
+            // A dependency is a name, or a name and a version where there are several.
+            let mut words = next.split(' ');
+            let (name, version) = (words.next().unwrap_or_default(), words.next());
+            let is_meant =
+                |package: &&Locked| package.name == name && version.is_none_or(|v| v == package.version);
+            for package in self.package.iter().filter(is_meant) {
+                ahead.extend(package.dependencies.iter().cloned());
+            }
+        }
+        let outside = self.package.iter().filter(|package| !package.checksum.is_empty());
+        outside
+            .filter(|package| {
+                seen.contains(&package.name)
+                    || seen.contains(&format!("{} {}", package.name, package.version))
+            })
+            .map(|package| format!("{} {} {}", package.name, package.version, package.checksum))
+            .collect()
+    }
+}
+
+/// The member called `name`.
+pub fn find<'m>(members: &'m [Member], name: &str) -> anyhow::Result<&'m Member> {
+    members.iter().find(|member| member.name == name).ok_or_else(|| {
+        let known: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+        anyhow!("there is no crate `{name}` in the workspace; there are: {}", known.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A workspace of three crates: `top` stands on `middle`, `middle` on `ground`; `ground` has an outside dependency.
+    fn workspace() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = |name: &str, rest: &str| format!("[package]\nname = \"{name}\"\n{rest}");
+        write(&folder, "Cargo.toml", "[workspace]\nmembers = [\"ground\", \"middle\", \"top\"]\n");
+        write(&folder, "ground/Cargo.toml", &manifest("ground", "[dependencies]\nouter = \"1\"\n"));
+        write(&folder, "middle/Cargo.toml", &manifest("middle", "[dependencies]\nground.workspace = true\n"));
+        write(&folder, "top/Cargo.toml", &manifest("top", "[dev-dependencies]\nmiddle.workspace = true\n"));
+        for name in ["ground", "middle", "top"] {
+            write(&folder, &format!("{name}/src/lib.rs"), "");
+        }
+        lock(&folder, "1.0.0");
+        folder
+    }
+
+    fn write(folder: &tempfile::TempDir, name: &str, text: &str) {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn lock(folder: &tempfile::TempDir, version: &str) {
+        let text = format!(
+            "[[package]]\nname = \"ground\"\nversion = \"0.1.0\"\ndependencies = [\"outer\"]\n\
+             [[package]]\nname = \"middle\"\nversion = \"0.1.0\"\ndependencies = [\"ground\"]\n\
+             [[package]]\nname = \"top\"\nversion = \"0.1.0\"\n\
+             [[package]]\nname = \"outer\"\nversion = \"{version}\"\nchecksum = \"c\"\n"
+        );
+        write(folder, "Cargo.lock", &text);
+    }
+
+    fn keys(folder: &tempfile::TempDir) -> Vec<String> {
+        members(folder.path()).unwrap().into_iter().map(|member| member.key).collect()
+    }
+
+    /// Which crates have another key in `after`.
+    fn changed(before: &[String], after: &[String]) -> Vec<&'static str> {
+        let names = ["ground", "middle", "top"];
+        let differs = |index: &usize| before[*index] != after[*index];
+        (0..3).filter(differs).map(|index| names[index]).collect()
+    }
+
+    #[test]
+    fn every_crate_comes_after_those_it_stands_on() {
+        let folder = workspace();
+        let members = members(folder.path()).unwrap();
+        let shown: Vec<(&str, Vec<&str>)> = members
+            .iter()
+            .map(|member| (member.name.as_str(), member.below.iter().map(String::as_str).collect()))
+            .collect();
+        assert_eq!(
+            shown,
+            [("ground", vec![]), ("middle", vec!["ground"]), ("top", vec!["ground", "middle"])]
+        );
+        assert_eq!(find(&members, "middle").unwrap().folder, "middle");
+        let error = find(&members, "bottom").unwrap_err().to_string();
+        assert_eq!(error, "there is no crate `bottom` in the workspace; there are: ground, middle, top");
+    }
+
+    #[test]
+    fn a_change_reaches_the_crates_above_and_no_others() {
+        let folder = workspace();
+        let before = keys(&folder);
+        write(&folder, "middle/tests/new.rs", "");
+        let after = keys(&folder);
+        assert_eq!(changed(&before, &after), ["middle", "top"]);
+        write(&folder, "ground/src/lib.rs", "fn a() {}");
+        assert_eq!(changed(&after, &keys(&folder)), ["ground", "middle", "top"]);
+    }
+
+    #[test]
+    fn another_version_of_an_outside_package_changes_whoever_is_built_from_it() {
+        let folder = workspace();
+        let before = keys(&folder);
+        lock(&folder, "1.0.1");
+        assert_eq!(changed(&before, &keys(&folder)), ["ground", "middle"]);
+    }
+
+    #[test]
+    fn what_builds_and_tests_leave_behind_changes_nothing() {
+        let folder = workspace();
+        let before = keys(&folder);
+        for name in ["target/a.rs", ".hidden", "snap.new", "default.profraw"] {
+            write(&folder, &format!("ground/{name}"), "x");
+        }
+        assert_eq!(keys(&folder), before);
+    }
+
+    #[test]
+    fn the_engine_stands_on_every_crate_of_our_own_workspace() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let members = members(root).unwrap();
+        let engine = find(&members, ENGINE).unwrap();
+        assert_eq!(engine.below.len() + 1, members.len());
+        assert!(engine.below.contains("apr-cli"), "{:?}", engine.below);
+        let tensor = find(&members, "apr-tensor").unwrap();
+        assert!(tensor.below.is_empty(), "{:?}", tensor.below);
+    }
+}

@@ -1,0 +1,182 @@
+//! The stored result: for each room what became of its mutants, with the key of what that depends on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+/// Where the result is kept, in the checkout; committed.
+pub const MUTANTS: &str = "checklist/mutants.json";
+
+/// Every room's result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredMutants {
+    /// Results, by room.
+    pub rooms: BTreeMap<String, RoomResult>,
+}
+
+/// What became of a room's mutants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoomResult {
+    /// Hash of what the result depends on; see `Room::key`.
+    pub key: String,
+    /// The tool and its version.
+    pub tool: String,
+    /// Shares of the mutants that were tried, `1/1` when all were at once.
+    pub shares: BTreeMap<String, Tried>,
+}
+
+/// Mutants that were tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tried {
+    /// Those that made a test fail.
+    pub caught: usize,
+    /// Those that made the tests run without end.
+    pub timeout: usize,
+    /// Those that did not compile.
+    pub unviable: usize,
+    /// Those that no test noticed.
+    pub missed: Vec<Mutant>,
+}
+
+/// One change to the code.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mutant {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+    /// What was changed into what, and in which function.
+    pub mutant: String,
+    /// What stands in that line.
+    pub text: String,
+}
+
+impl std::fmt::Display for Mutant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.mutant)
+    }
+}
+
+impl Tried {
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.caught += other.caught;
+        self.timeout += other.timeout;
+        self.unviable += other.unviable;
+        self.missed.extend(other.missed.iter().cloned());
+        self
+    }
+
+    /// Mutants that compiled.
+    pub fn viable(&self) -> usize {
+        self.caught + self.timeout + self.missed.len()
+    }
+}
+
+impl RoomResult {
+    /// What became of all mutants, if every share of them was tried.
+    pub fn whole(&self) -> Option<Tried> {
+        let n_of = |share: &String| share.split_once('/').and_then(|(_, n)| n.parse::<usize>().ok());
+        let n =
+            self.shares.keys().filter_map(n_of).find(|n| {
+                *n > 0 && (1..=*n).all(|index| self.shares.contains_key(&format!("{index}/{n}")))
+            })?;
+        let shares = (1..=n).filter_map(|index| self.shares.get(&format!("{index}/{n}")));
+        Some(shares.fold(Tried::default(), Tried::and))
+    }
+}
+
+impl StoredMutants {
+    /// Reads what is stored; nothing when there is no file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        serde_json::from_str(&text).with_context(|| {
+            format!(
+                "`{}` is no stored result of mutants\nhint: delete it and run `cargo probador mutants`",
+                path.display()
+            )
+        })
+    }
+
+    /// Writes it, whole or not at all.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        crate::report::write_file(path, text.as_bytes())
+    }
+
+    /// Keeps what became of a share of a room's mutants; what was stored under another key is of no use any more.
+    pub fn keep(&mut self, room: &str, key: &str, tool: &str, share: &str, tried: Tried) {
+        let result = self.rooms.entry(room.to_owned()).or_default();
+        if result.key != key || share == "1/1" {
+            result.shares.clear();
+        }
+        key.clone_into(&mut result.key);
+        tool.clone_into(&mut result.tool);
+        result.shares.insert(share.to_owned(), tried);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(caught: usize, missed: &[u32]) -> Tried {
+        let mutant = |&line: &u32| Mutant {
+            file: "a.rs".to_owned(),
+            line,
+            column: 1,
+            mutant: "replace < with <= in a".to_owned(),
+            text: "a < b".to_owned(),
+        };
+        Tried { caught, missed: missed.iter().map(mutant).collect(), ..Tried::default() }
+    }
+
+    #[test]
+    fn shares_make_a_whole_once_all_are_there() {
+        let mut stored = StoredMutants::default();
+        stored.keep("compare", "k", "t", "1/2", tried(3, &[]));
+        assert_eq!(stored.rooms["compare"].whole(), None);
+        stored.keep("compare", "k", "t", "2/2", tried(4, &[7]));
+        let whole = stored.rooms["compare"].whole().unwrap();
+        assert_eq!((whole.caught, whole.missed.len(), whole.viable()), (7, 1, 8));
+        assert_eq!(whole.missed[0].to_string(), "a.rs:7:1: replace < with <= in a");
+        stored.keep("compare", "k", "t", "1/1", tried(8, &[]));
+        assert_eq!(stored.rooms["compare"].shares.len(), 1, "all at once replaces shares");
+    }
+
+    #[test]
+    fn a_share_of_another_state_is_dropped() {
+        let mut stored = StoredMutants::default();
+        stored.keep("compare", "before", "t", "1/2", tried(3, &[]));
+        stored.keep("compare", "now", "t", "2/2", tried(4, &[]));
+        assert_eq!(stored.rooms["compare"].whole(), None);
+        assert_eq!(stored.rooms["compare"].shares.keys().collect::<Vec<_>>(), ["2/2"]);
+    }
+
+    #[test]
+    fn what_is_stored_survives_and_a_file_of_something_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mutants.json");
+        assert_eq!(StoredMutants::read(&path).unwrap(), StoredMutants::default());
+        let mut stored = StoredMutants::default();
+        stored.keep("compare", "k", "t", "1/1", tried(3, &[2, 5]));
+        stored.write(&path).unwrap();
+        assert_eq!(StoredMutants::read(&path).unwrap(), stored);
+        std::fs::write(&path, "3").unwrap();
+        let error = StoredMutants::read(&path).unwrap_err().to_string();
+        assert!(error.contains("is no stored result of mutants\nhint: delete it"), "{error}");
+    }
+}

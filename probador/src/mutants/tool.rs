@@ -1,0 +1,169 @@
+//! cargo-mutants: finding it, or saying how to get it; trying the mutants of a room with it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+
+use super::room::Tests;
+use super::{Room, Tried, read_outcomes, slim};
+use crate::process::{Ended, Program};
+
+/// How long all mutants of one room may take.
+const TIME: Duration = Duration::from_hours(24);
+/// How long the tests may take on one mutant, in seconds.
+const TEST_SECONDS: &str = "300";
+/// Variables that say where tests find models.
+const DATA: [&str; 2] = ["APR_DATA_DIR", "PROBADOR_MODEL"];
+
+/// The tool.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    root: PathBuf,
+    version: String,
+}
+
+/// Which of a room's mutants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All.
+    All,
+    /// The `index`-th of `n` shares, from 1.
+    Of {
+        /// Which, from 1.
+        index: usize,
+        /// Of how many.
+        n: usize,
+    },
+    /// Those in the lines that this file of differences adds or changes.
+    InDiff(PathBuf),
+}
+
+impl Share {
+    /// What a stored result calls it; those of a difference are not stored.
+    pub fn name(&self) -> Option<String> {
+        match self {
+            Self::All => Some("1/1".to_owned()),
+            Self::Of { index, n } => Some(format!("{index}/{n}")),
+            Self::InDiff(_) => None,
+        }
+    }
+}
+
+impl Tool {
+    /// Finds it for the checkout at `root`.
+    pub fn find(root: &Path) -> anyhow::Result<Self> {
+        let program = cargo(["mutants", "--version"]);
+        let hint = "hint: cargo install --locked cargo-mutants";
+        let run = program.run().context(hint)?;
+        if !run.succeeded() {
+            return Err(anyhow!("{}", run.describe())).context(hint);
+        }
+        Ok(Self { root: root.to_owned(), version: run.stdout_text().trim().to_owned() })
+    }
+
+    /// Its name and version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Tries `share` of the mutants of `room`, in a copy of the checkout. The tool's own files go below `folder`.
+    pub fn run(&self, room: &Room, share: &Share, folder: &Path) -> anyhow::Result<Tried> {
+        std::fs::create_dir_all(folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+        // What an earlier run left would be taken for the result of one that finds nothing to try.
+        let left = folder.join("mutants.out");
+        if left.exists() {
+            std::fs::remove_dir_all(&left)
+                .with_context(|| format!("failed to remove `{}`", left.display()))?;
+        }
+        let (tree, modules) = match room.tests {
+            Tests::Crate => (self.root.clone(), Vec::new()),
+            Tests::Module { uses, .. } => {
+                let tree = folder.join("tree");
+                let modules = slim::make(&self.root, uses, &tree)?;
+                (tree, modules)
+            }
+        };
+        let program = cargo(arguments(room, share, folder, &modules))
+            // Dependencies are built once for all rooms; the tool works on copies of the sources elsewhere.
+            .env("CARGO_TARGET_DIR", self.root.join("target/mutants"))
+            .folder(&tree)
+            .timeout(TIME);
+        let run = program.run()?;
+        let outcomes = folder.join("mutants.out/outcomes.json");
+        match run.ended {
+            // 0: all were caught; 2: some were missed; 3: some ran without end. Others say why nothing was tried.
+            Ended::Exited(0 | 2 | 3) if !outcomes.exists() => Ok(Tried::default()),
+            Ended::Exited(0 | 2 | 3) => {
+                let text = std::fs::read_to_string(&outcomes)
+                    .with_context(|| format!("failed to read `{}`", outcomes.display()))?;
+                read_outcomes(&self.root, &text)
+            }
+            _ => bail!("{}\nhint: see `{}`", run.describe(), folder.join("mutants.out/log").display()),
+        }
+    }
+}
+
+fn arguments(room: &Room, share: &Share, folder: &Path, modules: &[String]) -> Vec<String> {
+    let mut arguments: Vec<String> =
+        ["mutants", "--package", room.package, "--file", room.glob].map(str::to_owned).into();
+    arguments.extend(
+        ["--jobs", "1", "--profile", "mutants", "--no-shuffle", "--timeout", TEST_SECONDS].map(str::to_owned),
+    );
+    arguments.extend(["--output".to_owned(), folder.display().to_string()]);
+    match share {
+        Share::All => {}
+        // The tool counts from 0.
+        Share::Of { index, n } => arguments.extend(["--shard".to_owned(), format!("{}/{n}", index - 1)]),
+        Share::InDiff(diff) => arguments.extend(["--in-diff".to_owned(), diff.display().to_string()]),
+    }
+    if let Tests::Module { module, file, .. } = room.tests {
+        // The cut down tree lies where git looks away.
+        arguments.extend(["--gitignore=false", "--cargo-arg=--lib"].map(str::to_owned));
+        arguments.extend(file.map(|file| format!("--cargo-arg=--test={file}")));
+        arguments.extend(["--".to_owned(), "--".to_owned()]);
+        for other in modules.iter().filter(|other| *other != module) {
+            arguments.extend(["--skip".to_owned(), format!("{other}::")]);
+        }
+    }
+    arguments
+}
+
+fn cargo(arguments: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>) -> Program {
+    Program::new("cargo").args(arguments).with_toolchain().pass_on(&DATA)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutants::find;
+
+    fn line(room: &str, share: &Share) -> String {
+        let modules = ["compare", "yaml"].map(str::to_owned);
+        arguments(find(room).unwrap()[0], share, Path::new("out"), &modules).join(" ")
+    }
+
+    #[test]
+    fn a_room_of_the_engine_is_tried_with_its_own_tests() {
+        assert_eq!(
+            line("compare", &Share::Of { index: 1, n: 4 }),
+            "mutants --package probador --file probador/src/compare/**/*.rs --jobs 1 --profile mutants --no-shuffle \
+             --timeout 300 --output out --shard 0/4 --gitignore=false --cargo-arg=--lib -- -- \
+             --skip yaml::"
+        );
+    }
+
+    #[test]
+    fn a_subject_is_tried_with_all_of_its_tests() {
+        let line = line("qwen2", &Share::InDiff("a.diff".into()));
+        assert!(line.ends_with("--output out --in-diff a.diff"), "{line}");
+        assert!(line.contains("--package apr-qwen2 --file subjects/qwen2/src/**/*.rs"), "{line}");
+    }
+
+    #[test]
+    fn what_is_tried_of_a_difference_is_not_stored() {
+        assert_eq!(Share::All.name().as_deref(), Some("1/1"));
+        assert_eq!(Share::Of { index: 2, n: 3 }.name().as_deref(), Some("2/3"));
+        assert_eq!(Share::InDiff("a.diff".into()).name(), None);
+    }
+}
