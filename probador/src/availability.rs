@@ -2,10 +2,10 @@
 
 use crate::case::Undecided;
 use crate::checklist::Need;
-use crate::coverage::{COVERAGE, StoredCoverage, coverage};
-use crate::members::members;
+use crate::coverage::{COVERAGE, StoredCoverage, VERDICT_CORE, coverage};
+use crate::members::{Member, members};
 use crate::models::ModelChoice;
-use crate::mutants::{MUTANTS, SCOPES, StoredMutants, score};
+use crate::mutants::{MUTANTS, StoredMutants, mutated, score};
 use crate::workspace::Workspace;
 
 /// Whether `need` can be met for `model`. Looks at names of files only, never inside a model or a tensor.
@@ -75,7 +75,8 @@ pub fn available(need: Need, workspace: &Workspace, model: &ModelChoice) -> Resu
             "no result of clippy is stored for this tree".to_owned(),
             "cargo probador lint --clippy".to_owned(),
         ),
-        Need::Coverage => stored_coverage(workspace),
+        Need::Coverage => stored_coverage(workspace, |_| true),
+        Need::CoreCoverage => stored_coverage(workspace, |member| VERDICT_CORE.takes(member)),
         Need::Mutants => stored_mutants(workspace),
         Need::Wasm => missing("there is no WebAssembly build".to_owned(), String::new()),
         Need::Profiler => missing("there is no profiler".to_owned(), String::new()),
@@ -84,21 +85,18 @@ pub fn available(need: Need, workspace: &Workspace, model: &ModelChoice) -> Resu
     }
 }
 
-/// Whether the stored coverage is of every crate as it is now.
-fn stored_coverage(workspace: &Workspace) -> Result<(), Undecided> {
+/// Whether the stored coverage is of those crates as they are now that `wanted` takes.
+fn stored_coverage(workspace: &Workspace, wanted: impl Fn(&Member) -> bool) -> Result<(), Undecided> {
     let stored = StoredCoverage::read(&workspace.path(COVERAGE)).map_err(|error| broken(&error, COVERAGE))?;
     let members = members(workspace.root()).map_err(|error| broken(&error, COVERAGE))?;
-    coverage(&stored, &members).map(drop)
+    coverage(&stored, members.iter().filter(|member| wanted(member))).map(drop)
 }
 
-/// Whether the stored results of mutants are of every room as it is now.
+/// Whether the stored results of mutants are of their crates as they are now.
 fn stored_mutants(workspace: &Workspace) -> Result<(), Undecided> {
     let stored = StoredMutants::read(&workspace.path(MUTANTS)).map_err(|error| broken(&error, MUTANTS))?;
     let members = members(workspace.root()).map_err(|error| broken(&error, MUTANTS))?;
-    for scope in &SCOPES {
-        score(scope, &stored, &[], workspace.root(), &members).map_err(|error| broken(&error, MUTANTS))??;
-    }
-    Ok(())
+    mutated(&members).into_iter().try_for_each(|member| score(member, &stored, &[]).map(drop))
 }
 
 fn broken(error: &anyhow::Error, file: &str) -> Undecided {

@@ -16,6 +16,7 @@ use crate::exit::ExitStatus;
 use crate::printer::{ColorChoice, Format, Printer};
 use crate::prove::TargetName;
 use crate::selection::{Selection, Shard, TAGS};
+use crate::yaml::Keyword;
 
 /// Verify a language-model stack: claims, golden traces and lints to one report.
 #[derive(Debug, Parser)]
@@ -250,7 +251,7 @@ pub struct CoverageArgs {
                         checklist/equivalent-mutants.yaml."
 )]
 pub struct MutantsArgs {
-    /// Only these crates, or rooms of the engine: case, checklist, compare, generate [default: all]
+    /// Only these crates [default: probador-core, apr-format, apr-qwen2, apr-tokenizer]
     #[arg(long = "crate", value_name = "NAME")]
     pub crates: Vec<String>,
     /// Exit with 100 when fewer of the mutants are caught, in percent
@@ -321,7 +322,7 @@ pub struct ProveArgs {
     #[arg(long)]
     pub fresh: bool,
     /// Only faults that are planted so [default: all]; those in the sources take a build each
-    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = word::<FaultKind>())]
     pub kind: Vec<FaultKind>,
     /// Try every claim under every fault, not only under its own, name claims that catch just the same, and write
     /// reports/prove.html
@@ -361,6 +362,15 @@ pub struct ImpostorsArgs {
     /// Where reports are kept [default: reports in the checkout]
     #[arg(long, value_name = "DIR")]
     pub reports: Option<PathBuf>,
+}
+
+/// Parses one of a closed set of words.
+pub(crate) fn word<K: Keyword + Send + Sync>() -> impl clap::builder::TypedValueParser<Value = K> {
+    let words = K::WORDS.iter().map(|(word, _)| *word);
+    clap::builder::PossibleValuesParser::new(words).try_map(|typed| {
+        let known = K::WORDS.iter().find(|(word, _)| *word == typed);
+        known.map(|&(_, value)| value).ok_or("no such word")
+    })
 }
 
 /// Parses the name of an impostor.

@@ -13,6 +13,7 @@ use crate::checklist::{Check, Checklist, Claim, Group};
 use crate::checks::{self, CheckError, Context};
 use crate::generate::{GoldenTensor, Inputs, generate};
 use crate::models::{ModelChoice, choose};
+use crate::playbook::Playbook;
 use crate::workspace::{LoadError, Workspace};
 
 /// What an engine is opened with.
@@ -55,9 +56,10 @@ impl Engine {
         let model = choose(options.model.as_deref(), &workspace)?;
         let playbooks = workspace.playbooks(&checklist)?;
         let goldens = golden_tensors(&workspace, &model)?;
+        let outlines: Vec<_> = playbooks.iter().map(Playbook::outline).collect();
         let cases = generate(&Inputs {
             checklist: &checklist,
-            playbooks: &playbooks,
+            playbooks: &outlines,
             model: &model.name,
             goldens: &goldens,
             available: &|need| available(need, &workspace, &model),
@@ -204,7 +206,7 @@ fn check_claim(claim: &Claim, context: &Context) -> Result<Judgement, CheckError
         Check::Lint(rule) => checks::lint(context, rule),
         Check::Playbook(playbooks) => checks::playbooks(context, claim, *playbooks),
         Check::Coverage(what) => checks::covered(context, claim, *what),
-        Check::Mutation(what) => checks::mutated(context, claim, *what),
+        Check::Mutation(what) => checks::mutants_caught(context, claim, *what),
         Check::Pending => Err(CheckError::Undecided(Undecided::unverified("nothing checks this yet", ""))),
     }
 }

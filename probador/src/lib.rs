@@ -3,18 +3,14 @@
 pub mod accounting;
 pub mod attest;
 pub mod availability;
-pub mod case;
-pub mod checklist;
 pub mod checks;
 pub mod cli;
 pub mod commands;
-pub mod compare;
 pub mod coverage;
 pub mod engine;
 pub mod exit;
 pub mod faults;
 pub mod gate;
-pub mod generate;
 pub mod golden;
 pub mod harness;
 pub mod impostors;
@@ -35,4 +31,6 @@ pub mod selection;
 pub mod stored;
 pub mod tensors;
 pub mod workspace;
-pub mod yaml;
+
+/// The verdict core.
+pub use probador_core::{case, checklist, compare, generate, yaml};

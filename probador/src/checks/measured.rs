@@ -9,7 +9,7 @@ use crate::coverage::{
     COVERAGE, Coverage, INFERENCE, Line, Share, Sources, StoredCoverage, VERDICT_CORE, coverage, shares,
 };
 use crate::members::members;
-use crate::mutants::{MUTANTS, SCOPES, StoredMutants, score};
+use crate::mutants::{MUTANTS, StoredMutants, mutated, score};
 
 /// Survivors and missed lines that are named one by one.
 const NAMED: usize = 20;
@@ -18,7 +18,11 @@ const NAMED: usize = 20;
 pub fn covered(context: &Context, claim: &Claim, what: CoverageClaim) -> Result<Judgement, CheckError> {
     let root = context.workspace().root();
     let stored = StoredCoverage::read(&context.stored_result(COVERAGE))?;
-    let coverage = coverage(&stored, &members(root)?).map_err(CheckError::Undecided)?;
+    let members = members(root)?;
+    // The verdict core is held to what its own tests execute: a change elsewhere leaves its result as it is.
+    let is_core = matches!(what, CoverageClaim::CoreLines | CoverageClaim::CoreBranches);
+    let judged = members.iter().filter(|member| !is_core || VERDICT_CORE.takes(member));
+    let coverage = coverage(&stored, judged).map_err(CheckError::Undecided)?;
     let mut judgement = Judgement::new();
     judgement.note(coverage.tools.join("; "));
     match what {
@@ -28,10 +32,10 @@ pub fn covered(context: &Context, claim: &Claim, what: CoverageClaim) -> Result<
         }
         CoverageClaim::CoreLines => core_lines(&mut judgement, root, &coverage)?,
         CoverageClaim::CoreBranches => {
-            if coverage.without_branches.iter().any(|member| member == "probador") {
+            if !coverage.without_branches.is_empty() {
                 return Err(CheckError::Undecided(Undecided::unverified(
                     "the stored coverage was measured without branches",
-                    "rustup toolchain install nightly && cargo probador coverage --fresh --crate probador",
+                    "rustup toolchain install nightly && cargo probador coverage --fresh --crate probador-core",
                 )));
             }
             let [_, _, branches] = shares(coverage.within(&VERDICT_CORE).map(|(_, file)| file));
@@ -43,22 +47,32 @@ pub fn covered(context: &Context, claim: &Claim, what: CoverageClaim) -> Result<
 }
 
 /// I4: which mutants survive.
-pub fn mutated(context: &Context, claim: &Claim, what: MutationClaim) -> Result<Judgement, CheckError> {
+pub fn mutants_caught(
+    context: &Context,
+    claim: &Claim,
+    what: MutationClaim,
+) -> Result<Judgement, CheckError> {
     let MutationClaim::Score = what;
     let workspace = context.workspace();
     let members = members(workspace.root())?;
     let stored = StoredMutants::read(&context.stored_result(MUTANTS))?;
-    let equivalent = workspace.equivalent_mutants().map_err(anyhow::Error::from)?;
+    let listed = workspace.equivalent_mutants().map_err(anyhow::Error::from)?;
+    let limit = claim.limit("percent")?;
     let mut judgement = Judgement::new();
-    for scope in &SCOPES {
-        let score =
-            score(scope, &stored, &equivalent, workspace.root(), &members)?.map_err(CheckError::Undecided)?;
-        let limit = claim.limit("percent")?;
-        let what = format!("mutants caught in {}", scope.name);
-        if !judgement.at_least(&what, score.percent(), limit, "%", score.n()) {
-            for survivor in score.survivors.iter().take(NAMED) {
-                judgement.fail(format!("no test notices {survivor}"));
+    for member in mutated(&members) {
+        let score = score(member, &stored, &listed).map_err(CheckError::Undecided)?;
+        let what = format!("mutants caught in {}", member.name);
+        let is_enough = judgement.at_least(&what, score.percent(), limit, "%", score.n());
+        for survivor in score.survivors.iter().take(NAMED) {
+            let what = format!("no test notices {survivor}");
+            if is_enough {
+                judgement.note(what);
+            } else {
+                judgement.fail(what);
             }
+        }
+        for (mutant, why) in &score.equivalent {
+            judgement.note(format!("{mutant} means the same: {why}"));
         }
         for problem in &score.problems {
             judgement.fail(problem.to_string());
@@ -140,7 +154,7 @@ mod tests {
         let context = Context::new(workspace, model, None, []).with_fault(subject);
         let judged = match claim.check {
             Check::Coverage(what) => covered(&context, claim, what),
-            Check::Mutation(what) => mutated(&context, claim, what),
+            Check::Mutation(what) => mutants_caught(&context, claim, what),
             _ => panic!("{id} judges no stored result"),
         };
         judged.unwrap_or_else(|error| panic!("{error:?}")).verdict()
@@ -155,7 +169,7 @@ mod tests {
         let subject = faults::plant_nothing(Some(claim), &model.path).unwrap();
         let path = subject.planted.stored_result().unwrap().to_owned();
         let mut stored = StoredCoverage::read(&path).unwrap();
-        stored.crates.get_mut("probador").unwrap().has_branches = false;
+        stored.crates.get_mut("probador-core").unwrap().has_branches = false;
         stored.write(&path).unwrap();
         let context = Context::new(workspace, model, None, []).with_fault(subject);
         let judged = covered(&context, claim, CoverageClaim::CoreBranches);

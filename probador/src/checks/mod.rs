@@ -69,7 +69,7 @@ pub fn find(id: ClaimId) -> Option<CheckFn> {
 }
 
 pub use g_code_quality::lint;
-pub use measured::{covered, mutated};
+pub use measured::{covered, mutants_caught};
 pub use playbooks::judge as playbooks;
 
 #[cfg(test)]

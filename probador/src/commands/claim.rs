@@ -35,7 +35,7 @@ pub struct CreateArgs {
     #[arg(long, value_name = "NAME")]
     pub fault: String,
     /// How the fault is planted
-    #[arg(long, value_name = "KIND", default_value = "wrap")]
+    #[arg(long, value_name = "KIND", default_value = "wrap", value_parser = crate::cli::word::<FaultKind>())]
     pub kind: FaultKind,
     /// What the fault does to the subject
     #[arg(long, value_name = "TEXT")]

@@ -145,7 +145,7 @@ fn rows(now: &Coverage, members: &[Member], stored: &StoredCoverage) -> Vec<Row>
     rows.push(row("workspace", stale.is_empty(), shares(now.files.values())));
     rows.push(row(
         VERDICT_CORE.name,
-        !stale.contains(&"probador"),
+        members.iter().all(|member| !VERDICT_CORE.takes(member) || !stale.contains(&member.name.as_str())),
         shares(now.within(&VERDICT_CORE).map(|(_, file)| file)),
     ));
     rows

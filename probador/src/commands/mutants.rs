@@ -6,89 +6,91 @@ use serde::Serialize;
 use super::workspace;
 use crate::cli::{Global, MutantsArgs};
 use crate::exit::ExitStatus;
-use crate::members::{Member, members};
+use crate::members::{self, Member, members};
 use crate::mutants::{
-    Equivalent, MUTANTS, ROOMS, Room, SCOPES, Score, Share, StoredMutants, Tool, Tried, find, is_stale, score,
+    CrateResult, Equivalent, MUTANTS, Mutant, Score, Share, StoredMutants, Tool, Tried, find, is_stale,
+    mutated, score,
 };
 use crate::printer::{Format, Printer, Tone};
 use crate::process::Program;
 use crate::workspace::Workspace;
 
-/// What became of a room, or why that is not known.
+/// What became of a crate's mutants, or why that is not known.
 #[derive(Serialize)]
 struct Row<'r> {
     name: &'r str,
     #[serde(flatten)]
     tried: Option<Tried>,
-    undecided: Option<String>,
+    undecided: Option<&'static str>,
 }
 
 /// Tries what is open, stores it, and prints the survivors.
 pub(super) fn run(args: &MutantsArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let workspace = workspace(global)?;
-    let equivalent = workspace.equivalent_mutants()?;
-    let asked = asked(&args.crates)?;
+    let listed = workspace.equivalent_mutants()?;
     let members = members(workspace.root())?;
-    let mut stored = StoredMutants::read(&workspace.path(MUTANTS))?;
+    let asked = if args.crates.is_empty() {
+        mutated(&members)
+    } else {
+        args.crates.iter().map(|name| find(&members, name)).collect::<Result<_, _>>()?
+    };
     if let Some(reference) = &args.in_diff {
-        return in_diff(reference, &asked, &workspace, &equivalent, args, printer);
+        return in_diff(reference, &asked, &workspace, &listed, args, printer);
     }
+    let mut stored = StoredMutants::read(&workspace.path(MUTANTS))?;
+    stored.crates.retain(|name, _| find(&members, name).is_ok());
+    try_open(&asked, &workspace, &mut stored, args, printer)?;
+    report(&asked, &stored, &listed, args, printer)
+}
+
+/// Tries the mutants of those crates that have changed since, and stores what becomes of them.
+fn try_open(
+    asked: &[&Member],
+    workspace: &Workspace,
+    stored: &mut StoredMutants,
+    args: &MutantsArgs,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
     let share = match args.shard {
         None => Share::All,
         Some(shard) => Share::Of { index: shard.index(), n: shard.n() },
     };
     let name = share.name().unwrap_or_default();
-    let mut open = Vec::new();
-    for &room in &asked {
-        let stale = is_stale(room, &stored, workspace.root(), &members)?;
-        let is_known = stored.rooms.get(room.name).is_some_and(|result| {
+    let is_known = |member: &Member| {
+        stored.crates.get(&member.name).is_some_and(|result| {
             result.shares.contains_key(&name) || (share == Share::All && result.whole().is_some())
-        });
-        if stale || !is_known || args.fresh {
-            open.push(room);
-        }
-    }
+        })
+    };
+    let is_open = |member: &&&Member| args.fresh || is_stale(member, stored) || !is_known(member);
+    let open: Vec<&Member> = asked.iter().filter(is_open).copied().collect();
     if open.is_empty() {
         printer.talk("nothing has changed since its mutants were tried");
-    } else {
-        let tool = Tool::find(workspace.root())?;
-        printer.talk(&format!("{}: each mutant is a build; this takes long", tool.version()));
-        for room in open {
-            printer.talk(&format!("{}: trying its mutants, {name}", room.name));
-            let key = room.key(workspace.root(), &members)?;
-            let tried = tool.run(room, &share, &folder(&workspace, room))?;
-            if room.key(workspace.root(), &crate::members::members(workspace.root())?)? != key {
-                bail!(
-                    "the sources of {} changed while its mutants were tried\nhint: run it again",
-                    room.name
-                );
-            }
-            stored.keep(room.name, &key, tool.version(), &name, tried);
-            stored.write(&workspace.path(MUTANTS))?;
+        return Ok(());
+    }
+    let tool = Tool::find(workspace.root())?;
+    printer.talk(&format!("{}: each mutant is a build; this takes long", tool.version()));
+    for member in open {
+        printer.talk(&format!("{}: trying its mutants, {name}", member.name));
+        let tried = tool.run(member, &share, &folder(workspace, member))?;
+        if members::find(&members(workspace.root())?, &member.name)?.key != member.key {
+            bail!("the sources of {} changed while its mutants were tried\nhint: run it again", member.name);
         }
+        stored.keep(&member.name, &member.key, tool.version(), &name, tried);
+        stored.write(&workspace.path(MUTANTS))?;
     }
-    report(&asked, &stored, &equivalent, &workspace, &members, args, printer)
+    Ok(())
 }
 
-/// The rooms that were asked for.
-fn asked(names: &[String]) -> anyhow::Result<Vec<&'static Room>> {
-    if names.is_empty() {
-        return Ok(ROOMS.iter().collect());
-    }
-    let found: Vec<Vec<&Room>> = names.iter().map(|name| find(name)).collect::<Result<_, _>>()?;
-    Ok(ROOMS.iter().filter(|room| found.iter().flatten().any(|other| other.name == room.name)).collect())
-}
-
-fn folder(workspace: &Workspace, room: &Room) -> std::path::PathBuf {
-    workspace.path("target/probador/mutants").join(room.name)
+fn folder(workspace: &Workspace, member: &Member) -> std::path::PathBuf {
+    workspace.path("target/probador/mutants").join(&member.name)
 }
 
 /// Tries the mutants in what differs from `reference`; a part of the truth, so it is printed and not stored.
 fn in_diff(
     reference: &str,
-    asked: &[&Room],
+    asked: &[&Member],
     workspace: &Workspace,
-    equivalent: &[Equivalent],
+    listed: &[Equivalent],
     args: &MutantsArgs,
     printer: &mut Printer,
 ) -> anyhow::Result<ExitStatus> {
@@ -101,18 +103,14 @@ fn in_diff(
     let changed = diff.stdout_text();
     let tool = Tool::find(workspace.root())?;
     let mut all = Score::default();
-    for room in asked {
-        let is_touched =
-            changed.lines().filter_map(|line| line.strip_prefix("+++ b/")).any(|file| room.holds(file));
-        if !is_touched {
-            continue;
+    for member in asked {
+        let own = format!("{}/src/", member.folder);
+        let mut files = changed.lines().filter_map(|line| line.strip_prefix("+++ b/"));
+        if files.any(|file| file.starts_with(&own)) {
+            printer.talk(&format!("{}: trying its mutants in what differs from {reference}", member.name));
+            let tried = tool.run(member, &Share::InDiff(path.clone()), &folder(workspace, member))?;
+            all.sort_out(&tried, listed);
         }
-        printer.talk(&format!("{}: trying its mutants in what differs from {reference}", room.name));
-        let tried = tool.run(room, &Share::InDiff(path.clone()), &folder(workspace, room))?;
-        let is_equivalent =
-            |listed: &&crate::mutants::Mutant| equivalent.iter().any(|other| other.is(listed));
-        all.survivors.extend(tried.missed.iter().filter(|mutant| !is_equivalent(mutant)).cloned());
-        all.tried = all.tried.and(&tried);
     }
     if all.n() == 0 {
         printer.error(&format!("what differs from {reference} holds no mutant to try"));
@@ -130,54 +128,49 @@ fn in_diff(
 }
 
 fn report(
-    asked: &[&Room],
+    asked: &[&Member],
     stored: &StoredMutants,
-    equivalent: &[Equivalent],
-    workspace: &Workspace,
-    members: &[Member],
+    listed: &[Equivalent],
     args: &MutantsArgs,
     printer: &mut Printer,
 ) -> anyhow::Result<ExitStatus> {
-    let mut rows = Vec::new();
-    for room in asked {
-        let result = stored.rooms.get(room.name);
-        let undecided = match result {
-            None => Some("not tried".to_owned()),
-            Some(_) if is_stale(room, stored, workspace.root(), members)? => Some("stale".to_owned()),
-            Some(result) if result.whole().is_none() => Some("only a share was tried".to_owned()),
-            Some(_) => None,
-        };
-        rows.push(Row {
-            name: room.name,
-            tried: result.and_then(crate::mutants::RoomResult::whole),
-            undecided,
-        });
-    }
+    let rows: Vec<Row<'_>> = asked
+        .iter()
+        .map(|member| {
+            let result = stored.crates.get(&member.name);
+            let undecided = match result {
+                None => Some("not tried"),
+                Some(_) if is_stale(member, stored) => Some("stale"),
+                Some(result) if result.whole().is_none() => Some("only a share was tried"),
+                Some(_) => None,
+            };
+            Row { name: &member.name, tried: result.and_then(CrateResult::whole), undecided }
+        })
+        .collect();
     match args.format {
         Format::Json => printer.data(&serde_json::to_string_pretty(&rows)?),
-        Format::Human | Format::Terse => print(&rows, equivalent, args.format, printer),
+        Format::Human => {
+            print_survivors(&rows, listed, true, printer);
+            print_counts(&rows, printer);
+        }
+        Format::Terse => print_survivors(&rows, listed, false, printer),
     }
     let mut status = ExitStatus::Pass;
-    for scope in SCOPES.iter().filter(|scope| asked.iter().any(|room| scope.rooms.contains(&room.name))) {
-        match score(scope, stored, equivalent, workspace.root(), members)? {
+    for member in asked {
+        match score(member, stored, listed) {
             Ok(score) => {
-                printer.talk(&format!(
-                    "{}: {:.1} % of {} mutants are caught",
-                    scope.name,
-                    score.percent(),
-                    score.n()
-                ));
+                let percent = score.percent();
+                printer.talk(&format!("{}: {percent:.1} % of {} mutants are caught", member.name, score.n()));
                 for problem in &score.problems {
                     printer.error(&problem.to_string());
                     status = ExitStatus::Invalid;
                 }
-                if args.fail_under.is_some_and(|limit| score.percent() < limit) && status == ExitStatus::Pass
-                {
+                if args.fail_under.is_some_and(|limit| percent < limit) && status == ExitStatus::Pass {
                     status = ExitStatus::Failed;
                 }
             }
             Err(undecided) => {
-                printer.talk(&format!("{}: {undecided}", scope.name));
+                printer.talk(&format!("{}: {undecided}", member.name));
                 if args.fail_under.is_some() && status == ExitStatus::Pass {
                     status = ExitStatus::Undecided;
                 }
@@ -187,39 +180,29 @@ fn report(
     Ok(status)
 }
 
-fn print(rows: &[Row<'_>], equivalent: &[Equivalent], format: Format, printer: &mut Printer) {
-    for row in rows {
-        for mutant in row.tried.iter().flat_map(|tried| &tried.missed) {
-            match equivalent.iter().find(|listed| listed.is(mutant)) {
-                None => printer.data(&format!("{} {mutant}", printer.paint(Tone::Bad, "SURVIVED"))),
-                Some(listed) if format == Format::Human => {
-                    printer.data(&format!(
-                        "{} {mutant}\n         {}",
-                        printer.paint(Tone::Faint, "the same"),
-                        listed.reason
-                    ));
-                }
-                Some(_) => {}
+fn print_survivors(rows: &[Row<'_>], listed: &[Equivalent], with_equivalent: bool, printer: &mut Printer) {
+    let missed = rows.iter().filter_map(|row| row.tried.as_ref()).flat_map(|tried| &tried.missed);
+    for mutant in missed {
+        let same = |mutant: &Mutant| listed.iter().find(|entry| entry.is(mutant));
+        match same(mutant) {
+            None => printer.data(&format!("{} {mutant}", printer.paint(Tone::Bad, "SURVIVED"))),
+            Some(entry) if with_equivalent => {
+                let word = printer.paint(Tone::Faint, "the same");
+                printer.data(&format!("{word} {mutant}\n         {}", entry.reason));
             }
+            Some(_) => {}
         }
     }
-    if format == Format::Terse {
-        return;
-    }
-    printer.data(&format!("{:<12} {:>7} {:>7} {:>8} {:>9}", "", "caught", "missed", "timeout", "unviable"));
+}
+
+fn print_counts(rows: &[Row<'_>], printer: &mut Printer) {
+    printer.data(&format!("{:<14} {:>7} {:>7} {:>8} {:>9}", "", "caught", "missed", "timeout", "unviable"));
     for row in rows {
-        let note = row.undecided.as_deref().unwrap_or_default();
-        let line = match &row.tried {
-            None => format!("{:<12}", row.name),
-            Some(tried) => format!(
-                "{:<12} {:>7} {:>7} {:>8} {:>9}",
-                row.name,
-                tried.caught,
-                tried.missed.len(),
-                tried.timeout,
-                tried.unviable
-            ),
-        };
-        printer.data(format!("{line}  {}", printer.paint(Tone::Unsure, note)).trim_end());
+        let counts = row.tried.as_ref().map_or_else(String::new, |tried| {
+            let Tried { caught, missed, timeout, unviable } = tried;
+            format!(" {caught:>7} {:>7} {timeout:>8} {unviable:>9}", missed.len())
+        });
+        let note = printer.paint(Tone::Unsure, row.undecided.unwrap_or_default());
+        printer.data(format!("{:<14}{counts}  {note}", row.name).trim_end());
     }
 }

@@ -12,7 +12,7 @@ use super::workspace;
 use crate::checklist::SourceText;
 use crate::cli::Global;
 use crate::exit::ExitStatus;
-use crate::playbook::{Category, Playbook, PlaybookId, id_of, judge_faults, read, read_all, template};
+use crate::playbook::{Category, Playbook, PlaybookId, judge_faults, read, read_all, template};
 use crate::printer::{Format, Printer, Tone};
 use crate::workspace::{LoadError, Workspace};
 
@@ -221,7 +221,7 @@ pub(super) fn sources(words: &[String], workspace: &Workspace) -> anyhow::Result
 }
 
 fn is_called(source: &SourceText, wanted: &str) -> bool {
-    id_of(&source.file).is_ok_and(|id| {
+    PlaybookId::of_file(&source.file).is_ok_and(|id| {
         id.as_str() == wanted
             || id.category().is_some_and(|category| category.word() == wanted)
             || id.as_str().rsplit('/').next() == Some(wanted)

@@ -14,7 +14,6 @@ use crate::case::Undecided;
 use crate::checklist::Group;
 use crate::cli::Global;
 use crate::exit::ExitStatus;
-use crate::generate::obstacle;
 use crate::models::{ModelChoice, choose};
 use crate::playbook::{self, Playbook, PlaybookId, PlaybookReport, REQUIRED_PLAYBOOKS, Stage, read_all};
 use crate::printer::{Format, Printer, Tone};
@@ -129,7 +128,8 @@ fn run_all(
     let stage = Stage::new(&apr, &model.path, &model.typed(), workspace.root(), None)
         .context("failed to set the stage")?;
     let work = |playbook: &&Playbook| -> anyhow::Result<Came> {
-        if let Some(undecided) = obstacle(playbook, &|need| available(need, workspace, model)) {
+        let outline = playbook.outline();
+        if let Some(undecided) = outline.undecided(&|need| available(need, workspace, model)) {
             return Ok(Came::Undecided { playbook: playbook.id.clone(), undecided });
         }
         let report = playbook::run(playbook, &stage)?;

@@ -1,5 +1,7 @@
 //! The parts of the workspace that claims about coverage and mutants are about.
 
+use crate::members::Member;
+
 /// A part of the workspace: what it is called, and where its files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope {
@@ -10,16 +12,8 @@ pub struct Scope {
 }
 
 /// What decides verdicts without touching anything, and the runtime whose results are compared with the native one's.
-pub const VERDICT_CORE: Scope = Scope {
-    name: "the verdict core",
-    paths: &[
-        "probador/src/case/",
-        "probador/src/checklist/",
-        "probador/src/compare/",
-        "probador/src/generate.rs",
-        "subjects/wasm/",
-    ],
-};
+pub const VERDICT_CORE: Scope =
+    Scope { name: "the verdict core", paths: &["probador/core/", "subjects/wasm/"] };
 
 /// The crates that a reply is computed with.
 pub const INFERENCE: Scope = Scope {
@@ -34,6 +28,11 @@ pub const INFERENCE: Scope = Scope {
 };
 
 impl Scope {
+    /// Whether all of `member` belongs to it.
+    pub fn takes(&self, member: &Member) -> bool {
+        self.holds(&format!("{}/", member.folder))
+    }
+
     /// Whether the file at `path`, from the top of the checkout, belongs to it.
     pub fn holds(&self, path: &str) -> bool {
         self.paths.iter().any(|part| if part.ends_with('/') { path.starts_with(part) } else { path == *part })
@@ -46,11 +45,11 @@ mod tests {
 
     #[test]
     fn a_folder_holds_its_files_and_a_file_itself() {
-        for path in ["probador/src/compare/tolerance.rs", "probador/src/generate.rs"] {
+        for path in ["probador/core/src/compare/tolerance.rs", "probador/core/src/generate.rs"] {
             assert!(VERDICT_CORE.holds(path), "{path}");
             assert!(!INFERENCE.holds(path), "{path}");
         }
-        for path in ["probador/src/compare.rs", "probador/src/generate.rs/x", "subjects/apr/src/main.rs"] {
+        for path in ["probador/src/compare.rs", "probador/core.rs", "subjects/apr/src/main.rs"] {
             assert!(!VERDICT_CORE.holds(path) && !INFERENCE.holds(path), "{path}");
         }
     }

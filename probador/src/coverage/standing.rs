@@ -46,7 +46,11 @@ impl Share {
 }
 
 /// Puts the runs of `stored` together; undecided when one is missing or of another state of its crate.
-pub fn coverage(stored: &StoredCoverage, members: &[Member]) -> Result<Coverage, Undecided> {
+pub fn coverage<'m>(
+    stored: &StoredCoverage,
+    members: impl IntoIterator<Item = &'m Member>,
+) -> Result<Coverage, Undecided> {
+    let members: Vec<&Member> = members.into_iter().collect();
     let absent: Vec<&str> = members
         .iter()
         .filter(|member| !stored.crates.contains_key(&member.name))
@@ -56,7 +60,7 @@ pub fn coverage(stored: &StoredCoverage, members: &[Member]) -> Result<Coverage,
         let what = format!("no coverage is stored of {}", absent.join(", "));
         return Err(Undecided::unverified(what, REMEDY));
     }
-    let stale = stale(stored, members);
+    let stale = stale(stored, members.iter().copied());
     if !stale.is_empty() {
         let what = format!("the stored coverage is of another state of {}", stale.join(", "));
         return Err(Undecided::unverified(what, REMEDY));
@@ -65,16 +69,17 @@ pub fn coverage(stored: &StoredCoverage, members: &[Member]) -> Result<Coverage,
 }
 
 /// The members whose run is missing or of another state.
-pub fn stale<'m>(stored: &StoredCoverage, members: &'m [Member]) -> Vec<&'m str> {
+pub fn stale<'m>(stored: &StoredCoverage, members: impl IntoIterator<Item = &'m Member>) -> Vec<&'m str> {
     let is_fresh =
         |member: &&Member| stored.crates.get(&member.name).is_some_and(|run| run.key == member.key);
-    members.iter().filter(|member| !is_fresh(member)).map(|member| member.name.as_str()).collect()
+    members.into_iter().filter(|member| !is_fresh(member)).map(|member| member.name.as_str()).collect()
 }
 
 /// Puts together the runs of `members` that are there.
-pub fn together(stored: &StoredCoverage, members: &[Member]) -> Coverage {
+pub fn together<'m>(stored: &StoredCoverage, members: impl IntoIterator<Item = &'m Member>) -> Coverage {
+    let members: Vec<&Member> = members.into_iter().collect();
     let mut coverage = Coverage::default();
-    for member in members {
+    for &member in &members {
         let Some(run) = stored.crates.get(&member.name) else { continue };
         if !run.has_branches {
             coverage.without_branches.push(member.name.clone());

@@ -7,7 +7,7 @@ use crate::coverage::{
     COVERAGE, Counts, FileCounts, Line, Point, Run, Side, Sources, StoredCoverage, VERDICT_CORE,
 };
 use crate::members::members;
-use crate::mutants::{MUTANTS, Mutant, ROOMS, StoredMutants, Tried};
+use crate::mutants::{MUTANTS, Mutant, StoredMutants, Tried, mutated};
 use crate::workspace::Workspace;
 
 /// Makes the stored result with the fault `name` in `folder`.
@@ -17,7 +17,7 @@ pub(super) fn make(name: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>>
             file.lines.missed = (1..=file.lines.total as u32).step_by(4).map(Line).collect();
         },
         "core-line-missed" => |path, _, file| {
-            if path == "probador/src/compare/tolerance.rs" {
+            if path == "probador/core/src/compare/tolerance.rs" {
                 file.lines.missed.0.insert(Line(30));
             }
         },
@@ -83,21 +83,22 @@ fn coverage(folder: &Path, spoil: fn(&str, &Sources, &mut FileCounts)) -> anyhow
     Ok(path)
 }
 
-/// A result in which, of twenty mutants in each room that a test could notice, all but `n_missed` were.
+/// A result in which, of twenty mutants in each crate that a test could notice, all but `n_missed` were.
 fn mutants(folder: &Path, n_missed: u32) -> anyhow::Result<PathBuf> {
     let workspace = Workspace::find(None)?;
     let members = members(workspace.root())?;
     let equivalent = workspace.equivalent_mutants()?;
     let mut stored = StoredMutants::default();
-    for room in &ROOMS {
+    for member in mutated(&members) {
+        let own = format!("{}/", member.folder);
         let survivor = |line: u32| Mutant {
-            file: room.glob.to_owned(),
+            file: format!("{own}src/lib.rs"),
             line,
             column: 1,
             mutant: "replace + with - in a planted result".to_owned(),
             text: String::new(),
         };
-        let listed = equivalent.iter().filter(|listed| room.holds(&listed.file)).map(|listed| Mutant {
+        let listed = equivalent.iter().filter(|listed| listed.file.starts_with(&own)).map(|listed| Mutant {
             file: listed.file.clone(),
             mutant: listed.mutant.clone(),
             text: listed.text.clone(),
@@ -105,8 +106,7 @@ fn mutants(folder: &Path, n_missed: u32) -> anyhow::Result<PathBuf> {
         });
         let missed = (1..=n_missed).map(survivor).chain(listed).collect();
         let tried = Tried { caught: 20 - n_missed as usize, missed, ..Tried::default() };
-        let key = room.key(workspace.root(), &members)?;
-        stored.keep(room.name, &key, "a planted result", "1/1", tried);
+        stored.keep(&member.name, &member.key, "a planted result", "1/1", tried);
     }
     let path = folder.join(file_name(MUTANTS));
     stored.write(&path)?;

@@ -1,21 +1,20 @@
-//! The mutation score of a scope, from stored results that are fresh and the list of equivalent mutants.
+//! The mutation score of a crate, from stored results that are fresh and the list of equivalent mutants.
 
-use std::path::Path;
-
-use super::room::Scope;
-use super::{EQUIVALENT, Equivalent, Mutant, ROOMS, Room, StoredMutants, Tried};
+use super::{EQUIVALENT, Equivalent, Mutant, StoredMutants, Tried};
 use crate::case::Undecided;
 use crate::members::Member;
 use crate::yaml::Problem;
 
-/// What became of the mutants of a scope.
+/// What became of the mutants of a crate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Score {
     /// Everything that was tried.
     pub tried: Tried,
     /// Survivors that are not equivalent.
     pub survivors: Vec<Mutant>,
-    /// Entries of the list of equivalent mutants that name none of the survivors of their room.
+    /// Survivors that mean the same, each with why.
+    pub equivalent: Vec<(Mutant, String)>,
+    /// Entries of the list of equivalent mutants that name none of the survivors of their crate.
     pub problems: Vec<Problem>,
 }
 
@@ -26,66 +25,64 @@ impl Score {
         if n == 0 { 0.0 } else { 100.0 * (n - self.survivors.len()) as f64 / n as f64 }
     }
 
+    /// Adds what was tried, and tells the survivors that are listed as equivalent from the others.
+    pub fn sort_out(&mut self, tried: &Tried, listed: &[Equivalent]) {
+        for mutant in &tried.missed {
+            match listed.iter().find(|entry| entry.is(mutant)) {
+                Some(entry) => self.equivalent.push((mutant.clone(), entry.reason.clone())),
+                None => self.survivors.push(mutant.clone()),
+            }
+        }
+        self.tried = std::mem::take(&mut self.tried).and(tried);
+    }
+
     /// Mutants that could be noticed: those that compile and are not equivalent.
     pub fn n(&self) -> usize {
         self.tried.caught + self.tried.timeout + self.survivors.len()
     }
 }
 
-/// The score of `scope`; undecided when a room's result is missing, unfinished or of another state of what it depends on.
-pub fn score(
-    scope: &Scope,
-    stored: &StoredMutants,
-    equivalent: &[Equivalent],
-    root: &Path,
-    members: &[Member],
-) -> anyhow::Result<Result<Score, Undecided>> {
-    let mut score = Score::default();
-    for room in ROOMS.iter().filter(|room| scope.rooms.contains(&room.name)) {
-        let undecided = |what: String| {
-            Ok(Err(Undecided::unverified(what, format!("cargo probador mutants --crate {}", room.name))))
-        };
-        let Some(result) = stored.rooms.get(room.name) else {
-            return undecided(format!("no result of the mutants of {} is stored", room.name));
-        };
-        if is_stale(room, stored, root, members)? {
-            return undecided(format!(
-                "the stored result of the mutants of {} is of another state of it",
-                room.name
-            ));
-        }
-        let Some(tried) = result.whole() else {
-            return undecided(format!("only a share of the mutants of {} was tried", room.name));
-        };
-        for listed in equivalent.iter().filter(|listed| room.holds(&listed.file)) {
-            if !tried.missed.iter().any(|mutant| listed.is(mutant)) {
-                let what = format!("`{}` is no survivor: it is gone, or a test notices it", listed.mutant);
-                score.problems.push(listed.problem(EQUIVALENT, what));
-            }
-        }
-        let is_equivalent = |mutant: &&Mutant| equivalent.iter().any(|listed| listed.is(mutant));
-        score.survivors.extend(tried.missed.iter().filter(|mutant| !is_equivalent(mutant)).cloned());
-        score.tried = score.tried.and(&tried);
+/// The score of `member`; undecided when its result is missing, unfinished or of another state of what it depends on.
+pub fn score(member: &Member, stored: &StoredMutants, listed: &[Equivalent]) -> Result<Score, Undecided> {
+    let name = &member.name;
+    let undecided = |what| Undecided::unverified(what, format!("cargo probador mutants --crate {name}"));
+    let result = stored
+        .crates
+        .get(name)
+        .ok_or_else(|| undecided(format!("no result of the mutants of {name} is stored")))?;
+    if is_stale(member, stored) {
+        return Err(undecided(format!(
+            "the stored result of the mutants of {name} is of another state of it"
+        )));
     }
-    Ok(Ok(score))
+    let tried = result
+        .whole()
+        .ok_or_else(|| undecided(format!("only a share of the mutants of {name} was tried")))?;
+    let own = format!("{}/", member.folder);
+    let gone = listed
+        .iter()
+        .filter(|entry| entry.file.starts_with(&own) && !tried.missed.iter().any(|mutant| entry.is(mutant)));
+    let problems = gone.map(|entry| {
+        let what = format!("`{}` is no survivor: it is gone, or a test notices it", entry.mutant);
+        entry.problem(EQUIVALENT, what)
+    });
+    let mut score = Score { problems: problems.collect(), ..Score::default() };
+    score.sort_out(&tried, listed);
+    Ok(score)
 }
 
-/// Whether what is stored of `room` is missing or of another state.
-pub fn is_stale(
-    room: &Room,
-    stored: &StoredMutants,
-    root: &Path,
-    members: &[Member],
-) -> anyhow::Result<bool> {
-    let key = room.key(root, members)?;
-    Ok(stored.rooms.get(room.name).is_none_or(|result| result.key != key))
+/// Whether what is stored of `member` is missing or of another state.
+pub fn is_stale(member: &Member, stored: &StoredMutants) -> bool {
+    stored.crates.get(&member.name).is_none_or(|result| result.key != member.key)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::members::members;
-    use crate::mutants::SCOPES;
+    use crate::mutants::find;
 
     fn mutant(line: u32, text: &str) -> Mutant {
         Mutant {
@@ -103,12 +100,11 @@ mod tests {
     }
 
     /// The score of qwen2 with 17 caught mutants, a timeout and two survivors, and these entries of the list.
-    fn judged(share: &str, stale: bool, equivalent: &[Equivalent]) -> Result<Score, Undecided> {
+    fn judged(share: &str, stale: bool, listed: &[Equivalent]) -> Result<Score, Undecided> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let members = members(root).unwrap();
-        let scope = SCOPES.iter().find(|scope| scope.name == "qwen2").unwrap();
-        let room = super::super::find("qwen2").unwrap()[0];
-        let key = if stale { "before".to_owned() } else { room.key(root, &members).unwrap() };
+        let member = find(&members, "apr-qwen2").unwrap();
+        let key = if stale { "before" } else { &member.key };
         let tried = Tried {
             caught: 17,
             timeout: 1,
@@ -117,9 +113,9 @@ mod tests {
         };
         let mut stored = StoredMutants::default();
         if !share.is_empty() {
-            stored.keep("qwen2", &key, "t", share, tried);
+            stored.keep("apr-qwen2", key, "t", share, tried);
         }
-        score(scope, &stored, equivalent, root, &members).unwrap()
+        score(member, &stored, listed)
     }
 
     #[test]
@@ -129,6 +125,7 @@ mod tests {
         let excused = judged("1/1", false, &[listed("a + x")]).unwrap();
         assert_eq!((excused.n(), excused.survivors.len(), excused.problems.len()), (19, 1, 0));
         assert_eq!(excused.survivors[0].line, 9);
+        assert_eq!(excused.equivalent, [(mutant(3, "a + x"), "x is always zero".to_owned())]);
         assert_eq!(Score::default().percent(), 0.0);
     }
 
@@ -147,9 +144,9 @@ mod tests {
         let said = |share: &str, stale: bool| judged(share, stale, &[]).unwrap_err().to_string();
         assert_eq!(
             said("", false),
-            "unverified: no result of the mutants of qwen2 is stored; cargo probador mutants --crate qwen2"
+            "unverified: no result of the mutants of apr-qwen2 is stored; cargo probador mutants --crate apr-qwen2"
         );
         assert!(said("1/1", true).contains("is of another state of it"));
-        assert!(said("1/2", false).contains("only a share of the mutants of qwen2 was tried"));
+        assert!(said("1/2", false).contains("only a share of the mutants of apr-qwen2 was tried"));
     }
 }

@@ -1,4 +1,4 @@
-//! The stored result: for each room what became of its mutants, with the key of what that depends on.
+//! The stored result: for each crate what became of its mutants, with the key of what that depends on.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 /// Where the result is kept, in the checkout; committed.
 pub const MUTANTS: &str = "checklist/mutants.json";
 
-/// Every room's result.
+/// Every crate's result.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredMutants {
-    /// Results, by room.
-    pub rooms: BTreeMap<String, RoomResult>,
+    /// Results, by the name of the crate.
+    pub crates: BTreeMap<String, CrateResult>,
 }
 
-/// What became of a room's mutants.
+/// What became of a crate's mutants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RoomResult {
-    /// Hash of what the result depends on; see `Room::key`.
+pub struct CrateResult {
+    /// Hash of what the result depends on; see `members.rs`.
     pub key: String,
     /// The tool and its version.
     pub tool: String,
@@ -82,7 +82,7 @@ impl Tried {
     }
 }
 
-impl RoomResult {
+impl CrateResult {
     /// What became of all mutants, if every share of them was tried.
     pub fn whole(&self) -> Option<Tried> {
         let n_of = |share: &String| share.split_once('/').and_then(|(_, n)| n.parse::<usize>().ok());
@@ -117,9 +117,9 @@ impl StoredMutants {
         crate::report::write_file(path, text.as_bytes())
     }
 
-    /// Keeps what became of a share of a room's mutants; what was stored under another key is of no use any more.
-    pub fn keep(&mut self, room: &str, key: &str, tool: &str, share: &str, tried: Tried) {
-        let result = self.rooms.entry(room.to_owned()).or_default();
+    /// Keeps what became of a share of a crate's mutants; what was stored under another key is of no use any more.
+    pub fn keep(&mut self, name: &str, key: &str, tool: &str, share: &str, tried: Tried) {
+        let result = self.crates.entry(name.to_owned()).or_default();
         if result.key != key || share == "1/1" {
             result.shares.clear();
         }
@@ -147,23 +147,23 @@ mod tests {
     #[test]
     fn shares_make_a_whole_once_all_are_there() {
         let mut stored = StoredMutants::default();
-        stored.keep("compare", "k", "t", "1/2", tried(3, &[]));
-        assert_eq!(stored.rooms["compare"].whole(), None);
-        stored.keep("compare", "k", "t", "2/2", tried(4, &[7]));
-        let whole = stored.rooms["compare"].whole().unwrap();
+        stored.keep("apr-format", "k", "t", "1/2", tried(3, &[]));
+        assert_eq!(stored.crates["apr-format"].whole(), None);
+        stored.keep("apr-format", "k", "t", "2/2", tried(4, &[7]));
+        let whole = stored.crates["apr-format"].whole().unwrap();
         assert_eq!((whole.caught, whole.missed.len(), whole.viable()), (7, 1, 8));
         assert_eq!(whole.missed[0].to_string(), "a.rs:7:1: replace < with <= in a");
-        stored.keep("compare", "k", "t", "1/1", tried(8, &[]));
-        assert_eq!(stored.rooms["compare"].shares.len(), 1, "all at once replaces shares");
+        stored.keep("apr-format", "k", "t", "1/1", tried(8, &[]));
+        assert_eq!(stored.crates["apr-format"].shares.len(), 1, "all at once replaces shares");
     }
 
     #[test]
     fn a_share_of_another_state_is_dropped() {
         let mut stored = StoredMutants::default();
-        stored.keep("compare", "before", "t", "1/2", tried(3, &[]));
-        stored.keep("compare", "now", "t", "2/2", tried(4, &[]));
-        assert_eq!(stored.rooms["compare"].whole(), None);
-        assert_eq!(stored.rooms["compare"].shares.keys().collect::<Vec<_>>(), ["2/2"]);
+        stored.keep("apr-format", "before", "t", "1/2", tried(3, &[]));
+        stored.keep("apr-format", "now", "t", "2/2", tried(4, &[]));
+        assert_eq!(stored.crates["apr-format"].whole(), None);
+        assert_eq!(stored.crates["apr-format"].shares.keys().collect::<Vec<_>>(), ["2/2"]);
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         let path = folder.path().join("mutants.json");
         assert_eq!(StoredMutants::read(&path).unwrap(), StoredMutants::default());
         let mut stored = StoredMutants::default();
-        stored.keep("compare", "k", "t", "1/1", tried(3, &[2, 5]));
+        stored.keep("apr-format", "k", "t", "1/1", tried(3, &[2, 5]));
         stored.write(&path).unwrap();
         assert_eq!(StoredMutants::read(&path).unwrap(), stored);
         std::fs::write(&path, "3").unwrap();

@@ -1,15 +1,15 @@
-//! cargo-mutants: finding it, or saying how to get it; trying the mutants of a room with it.
+//! cargo-mutants: finding it, or saying how to get it; trying the mutants of a crate with it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 
-use super::room::Tests;
-use super::{Room, Tried, read_outcomes, slim};
+use super::{Tried, read_outcomes};
+use crate::members::Member;
 use crate::process::{Ended, Program};
 
-/// How long all mutants of one room may take.
+/// How long all mutants of one crate may take.
 const TIME: Duration = Duration::from_hours(24);
 /// How long the tests may take on one mutant, in seconds.
 const TEST_SECONDS: &str = "300";
@@ -23,7 +23,7 @@ pub struct Tool {
     version: String,
 }
 
-/// Which of a room's mutants.
+/// Which of a crate's mutants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Share {
     /// All.
@@ -67,8 +67,8 @@ impl Tool {
         &self.version
     }
 
-    /// Tries `share` of the mutants of `room`, in a copy of the checkout. The tool's own files go below `folder`.
-    pub fn run(&self, room: &Room, share: &Share, folder: &Path) -> anyhow::Result<Tried> {
+    /// Tries `share` of the mutants of `member`, in a copy of the checkout. The tool's own files go below `folder`.
+    pub fn run(&self, member: &Member, share: &Share, folder: &Path) -> anyhow::Result<Tried> {
         std::fs::create_dir_all(folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
         // What an earlier run left would be taken for the result of one that finds nothing to try.
         let left = folder.join("mutants.out");
@@ -76,18 +76,10 @@ impl Tool {
             std::fs::remove_dir_all(&left)
                 .with_context(|| format!("failed to remove `{}`", left.display()))?;
         }
-        let (tree, modules) = match room.tests {
-            Tests::Crate => (self.root.clone(), Vec::new()),
-            Tests::Module { uses, .. } => {
-                let tree = folder.join("tree");
-                let modules = slim::make(&self.root, uses, &tree)?;
-                (tree, modules)
-            }
-        };
-        let program = cargo(arguments(room, share, folder, &modules))
-            // Dependencies are built once for all rooms; the tool works on copies of the sources elsewhere.
+        let program = cargo(arguments(member, share, folder))
+            // Dependencies are built once for all crates; the tool works on copies of the sources elsewhere.
             .env("CARGO_TARGET_DIR", self.root.join("target/mutants"))
-            .folder(&tree)
+            .folder(&self.root)
             .timeout(TIME);
         let run = program.run()?;
         let outcomes = folder.join("mutants.out/outcomes.json");
@@ -104,9 +96,10 @@ impl Tool {
     }
 }
 
-fn arguments(room: &Room, share: &Share, folder: &Path, modules: &[String]) -> Vec<String> {
+fn arguments(member: &Member, share: &Share, folder: &Path) -> Vec<String> {
+    let files = format!("{}/src/**/*.rs", member.folder);
     let mut arguments: Vec<String> =
-        ["mutants", "--package", room.package, "--file", room.glob].map(str::to_owned).into();
+        ["mutants", "--package", &member.name, "--file", &files].map(str::to_owned).into();
     arguments.extend(
         ["--jobs", "1", "--profile", "mutants", "--no-shuffle", "--timeout", TEST_SECONDS].map(str::to_owned),
     );
@@ -116,15 +109,6 @@ fn arguments(room: &Room, share: &Share, folder: &Path, modules: &[String]) -> V
         // The tool counts from 0.
         Share::Of { index, n } => arguments.extend(["--shard".to_owned(), format!("{}/{n}", index - 1)]),
         Share::InDiff(diff) => arguments.extend(["--in-diff".to_owned(), diff.display().to_string()]),
-    }
-    if let Tests::Module { module, file, .. } = room.tests {
-        // The cut down tree lies where git looks away.
-        arguments.extend(["--gitignore=false", "--cargo-arg=--lib"].map(str::to_owned));
-        arguments.extend(file.map(|file| format!("--cargo-arg=--test={file}")));
-        arguments.extend(["--".to_owned(), "--".to_owned()]);
-        for other in modules.iter().filter(|other| *other != module) {
-            arguments.extend(["--skip".to_owned(), format!("{other}::")]);
-        }
     }
     arguments
 }
@@ -136,28 +120,25 @@ fn cargo(arguments: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>) -> Pr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutants::find;
 
-    fn line(room: &str, share: &Share) -> String {
-        let modules = ["compare", "yaml"].map(str::to_owned);
-        arguments(find(room).unwrap()[0], share, Path::new("out"), &modules).join(" ")
+    fn line(share: &Share) -> String {
+        let member = Member {
+            name: "apr-qwen2".into(),
+            folder: "subjects/qwen2".into(),
+            below: [].into(),
+            key: "k".into(),
+        };
+        arguments(&member, share, Path::new("out")).join(" ")
     }
 
     #[test]
-    fn a_room_of_the_engine_is_tried_with_its_own_tests() {
+    fn a_crate_is_tried_with_all_of_its_own_tests() {
         assert_eq!(
-            line("compare", &Share::Of { index: 1, n: 4 }),
-            "mutants --package probador --file probador/src/compare/**/*.rs --jobs 1 --profile mutants --no-shuffle \
-             --timeout 300 --output out --shard 0/4 --gitignore=false --cargo-arg=--lib -- -- \
-             --skip yaml::"
+            line(&Share::Of { index: 1, n: 4 }),
+            "mutants --package apr-qwen2 --file subjects/qwen2/src/**/*.rs --jobs 1 --profile mutants --no-shuffle \
+             --timeout 300 --output out --shard 0/4"
         );
-    }
-
-    #[test]
-    fn a_subject_is_tried_with_all_of_its_tests() {
-        let line = line("qwen2", &Share::InDiff("a.diff".into()));
-        assert!(line.ends_with("--output out --in-diff a.diff"), "{line}");
-        assert!(line.contains("--package apr-qwen2 --file subjects/qwen2/src/**/*.rs"), "{line}");
+        assert!(line(&Share::InDiff("a.diff".into())).ends_with("--output out --in-diff a.diff"));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::category::{Category, PlaybookId, is_name};
 use super::scenario::Playbook;
+use super::{Category, PlaybookId};
 use crate::checklist::{Fault, FaultKind, SourceText};
 use crate::yaml::{Position, Problem, Problems, parse};
 
@@ -12,20 +12,6 @@ use crate::yaml::{Position, Problem, Problems, parse};
 const LONGEST_FILE: usize = 256 << 10;
 /// What the specification allows the first token of a performance playbook.
 const FIRST_TOKEN: Duration = Duration::from_secs(2);
-
-/// What a file is called: its category when it lies in one's folder, and its name.
-pub fn id_of(file: &str) -> Result<PlaybookId, String> {
-    let mut parts = file.rsplit('/');
-    let name = parts.next().unwrap_or_default();
-    let stem = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml")).unwrap_or(name);
-    let folder = parts.next().unwrap_or_default();
-    let lies_in_playbooks = parts.next() == Some("playbooks");
-    let category = folder.parse::<Category>().ok().filter(|_| lies_in_playbooks);
-    if category.is_some() && !is_name(stem) {
-        return Err(format!("`{stem}` cannot be the name of a playbook: lower-case words joined by `-`"));
-    }
-    Ok(PlaybookId::new(category, stem))
-}
 
 /// Reads one playbook; on failure every problem is returned, in order.
 pub fn read(source: &SourceText) -> Result<Playbook, Vec<Problem>> {
@@ -35,7 +21,7 @@ pub fn read(source: &SourceText) -> Result<Playbook, Vec<Problem>> {
         problems.add(start, format!("{} bytes, a playbook has at most {LONGEST_FILE}", source.text.len()));
         return Err(problems.into_vec());
     }
-    let id = id_of(&source.file).unwrap_or_else(|why| {
+    let id = PlaybookId::of_file(&source.file).unwrap_or_else(|why| {
         problems.add(start, why);
         PlaybookId::new(None, "unnamed")
     });

@@ -4,7 +4,6 @@
 //! problem in them. `run.rs` goes through the steps on a `Stage`; `judge.rs` holds what it sees to what is expected.
 
 mod attempt;
-mod category;
 mod expect;
 mod http;
 mod judge;
@@ -24,12 +23,13 @@ mod template;
 mod wasm;
 mod words;
 
-pub use category::{Category, PlaybookId, Playbooks, REQUIRED_PLAYBOOKS};
-pub use load::{id_of, judge_faults, read, read_all};
+pub use load::{judge_faults, read, read_all};
 pub use report::{PlaybookReport, RunReport, StepReport};
-pub use run::{obstacle, run};
+pub use run::run;
 pub use scenario::{CaughtFault, Playbook, Runner};
 pub use schema::schema;
 pub use stage::{Stage, StandIn};
 pub use step::{Action, Step};
 pub use template::template;
+
+pub use probador_core::playbook_id::{Category, PlaybookId, Playbooks, REQUIRED_PLAYBOOKS, is_name};

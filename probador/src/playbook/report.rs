@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::category::PlaybookId;
+use super::PlaybookId;
 use crate::case::{Judgement, Measurement};
 
 /// How a playbook came out.

@@ -185,7 +185,7 @@ pub(super) fn judge_playbook(playbook: &Playbook, node: &Node, steps: &[Node], p
         problems.add(place(node, "name").at, "the name is empty");
     }
     for tag in &playbook.tags {
-        if !super::category::is_name(tag) {
+        if !super::is_name(tag) {
             problems
                 .add(place(node, "tags").at, format!("`{tag}` is no tag: lower-case words joined by `-`"));
         }

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::Category;
 use super::attempt::run_through;
-use super::category::Category;
 use super::report::{PlaybookReport, RunReport};
-use super::scenario::{Playbook, Runner};
+use super::scenario::Playbook;
 use super::stage::Stage;
-use crate::case::Undecided;
 use crate::process::{is_interrupted, quoted};
 
 /// Runs `playbook` on `stage`. What a step expects and does not see is in the report; an error is the engine's own.
@@ -54,11 +53,6 @@ pub fn run(playbook: &Playbook, stage: &Stage) -> anyhow::Result<PlaybookReport>
         seconds: started.elapsed().as_secs_f64(),
         runs,
     })
-}
-
-/// Why nothing here can run `playbook`, whatever is installed.
-pub fn obstacle(playbook: &Playbook) -> Option<Undecided> {
-    (playbook.runner == Runner::Wasm).then(|| Undecided::unverified("waits for `subjects/wasm`", ""))
 }
 
 /// Every combination of values, in the order of the names and of their values.

@@ -6,13 +6,15 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::category::{Category, PlaybookId};
 use super::quantity::Time;
 use super::rules;
 use super::service::Service;
 use super::step::Step;
 use super::wasm::{SetupStep, WasmAssertion, WasmCase};
+use super::{Category, PlaybookId};
+use crate::case::Undecided;
 use crate::checklist::{Group, Need};
+use crate::generate::PlaybookOutline;
 use crate::yaml::{Fields, FromNode, Keyword, Node, Position, Problems, Value, keyword_from};
 
 /// How long a scenario may take that does not say so.
@@ -206,6 +208,23 @@ impl Playbook {
             (Some(needs), _) => needs.clone(),
             (None, Runner::Cli) => vec![Need::Model, Need::Apr],
             (None, Runner::Wasm) => vec![Need::Model, Need::Wasm],
+        }
+    }
+
+    /// Why nothing here can run it, whatever is installed.
+    pub fn obstacle(&self) -> Option<Undecided> {
+        (self.runner == Runner::Wasm).then(|| Undecided::unverified("waits for `subjects/wasm`", ""))
+    }
+
+    /// What listing has to know of it.
+    pub fn outline(&self) -> PlaybookOutline {
+        PlaybookOutline {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            file: self.file.clone(),
+            group: self.group(),
+            needs: self.needs(),
+            obstacle: self.obstacle(),
         }
     }
 

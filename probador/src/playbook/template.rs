@@ -1,6 +1,6 @@
 //! What `playbook create` writes: a playbook that can be read, and is red until somebody fills it in.
 
-use super::category::Category;
+use super::Category;
 
 /// The text of a new playbook `stem` in `category`.
 pub fn template(category: Category, stem: &str) -> String {

@@ -13,7 +13,6 @@ use crate::checklist::{Claim, Fault, Need};
 use crate::checks::{CheckError, Context};
 use crate::engine::{Engine, judge_claim};
 use crate::faults::{Subject, plant, plant_nothing};
-use crate::generate;
 
 /// How a claim or a playbook takes a planted fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,12 +215,12 @@ pub fn obstacle<'t>(engine: &Engine, target: impl Into<Target<'t>>) -> Option<Un
     let is_available = |need: Need| available(need, context.workspace(), context.model());
     let claim = match target.into() {
         Target::Claim(claim) => claim,
-        Target::Playbook(playbook) => return generate::obstacle(playbook, &is_available),
+        Target::Playbook(playbook) => return playbook.outline().undecided(&is_available),
     };
     let needs = claim.needs.iter().filter(|&&need| need != Need::ReleaseModel);
     needs.copied().find_map(|need| is_available(need).err()).or_else(|| {
-        let mut playbooks = generate::judged_by(claim, context.playbooks());
-        playbooks.find_map(|playbook| generate::obstacle(playbook, &is_available))
+        let judges = context.playbooks().iter().filter(|playbook| claim.is_judged_by(&playbook.id));
+        judges.into_iter().find_map(|playbook| playbook.outline().undecided(&is_available))
     })
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ClaimId;
-use crate::playbook::PlaybookId;
+use crate::playbook_id::PlaybookId;
 use crate::yaml::{Fields, FromNode, Keyword, Node, Problems, keyword_from};
 
 /// A concrete way to break the subject, and what each claim must then say.
@@ -44,7 +44,7 @@ pub struct Edit {
 }
 
 /// How a fault is planted; always from outside the subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
     /// Edits a copy of a model or another file.

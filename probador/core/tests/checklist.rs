@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use probador::checklist::{Checklist, ClaimId, Section, SourceText, load, load_waivers, schemas};
+use probador_core::checklist::{Checklist, Claim, ClaimId, Section, SourceText, load, load_waivers, schemas};
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../checklist")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../checklist")
 }
 
 fn committed() -> (Vec<SourceText>, SourceText) {
@@ -72,7 +72,7 @@ fn the_points_are_those_of_the_verification_brief() {
 #[test]
 fn case_names_are_permanent() {
     let checklist = load_committed();
-    let names: Vec<_> = checklist.claims().iter().map(probador::checklist::Claim::case_name).collect();
+    let names: Vec<_> = checklist.claims().iter().map(Claim::case_name).collect();
     insta::assert_snapshot!(names.join("\n"));
 }
 
@@ -217,7 +217,7 @@ fn hostile_yaml_is_refused_without_a_panic() {
 /// The corpus that `scripts/hostile_corpus.py` writes, each file as a section, as the faults and as the waivers.
 #[test]
 fn the_corpus_of_hostile_yaml_is_refused_with_a_place() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/hostile");
     let mut n_files = 0;
     for entry in std::fs::read_dir(corpus).unwrap() {
         let path = entry.unwrap().path();

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{ClaimId, Section};
-use crate::playbook::Playbooks;
+use crate::playbook_id::{PlaybookId, Playbooks};
 use crate::yaml::{Fields, FromNode, Keyword, Node, Position, Problems, Value, keyword_from};
 
 /// A claim: what is said, what would show it false, what that is worth.
@@ -158,7 +158,9 @@ pub enum Need {
     StoredResult,
     /// The coverage of every crate as it is now.
     Coverage,
-    /// What became of the mutants of every room as it is now.
+    /// The stored coverage of the verdict core, of this very state of it.
+    CoreCoverage,
+    /// What became of the mutants of every crate as it is now.
     Mutants,
     /// The WebAssembly build.
     Wasm,
@@ -185,6 +187,7 @@ impl Keyword for Need {
         ("source-tree", Self::SourceTree),
         ("stored-result", Self::StoredResult),
         ("coverage", Self::Coverage),
+        ("core-coverage", Self::CoreCoverage),
         ("mutants", Self::Mutants),
         ("wasm", Self::Wasm),
         ("profiler", Self::Profiler),
@@ -243,6 +246,11 @@ impl Claim {
     /// Whether something is there that tries to falsify it.
     pub fn has_check(&self) -> bool {
         self.check != Check::Pending
+    }
+
+    /// Whether it is judged by what becomes of `playbook`.
+    pub fn is_judged_by(&self, playbook: &PlaybookId) -> bool {
+        matches!(self.check, Check::Playbook(wanted) if wanted.holds(playbook))
     }
 
     /// Reads a row; see [`FromNode`].

@@ -1,8 +1,11 @@
 //! Checklist and golden index to cases: a pure function, so that listing opens no weights and no tensors.
 
 use crate::case::{Case, CaseId, Subject, Undecided};
-use crate::checklist::{Check, Checklist, Claim, Group, Need};
-use crate::playbook::{self, Playbook, Playbooks};
+use crate::checklist::{Check, Checklist, Group, Need};
+use crate::playbook_id::PlaybookId;
+
+/// Says whether what a check needs is there, and if not, what is missing and what would help.
+pub type Available<'a> = dyn Fn(Need) -> Result<(), Undecided> + 'a;
 
 /// A golden tensor, as a manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,18 +16,35 @@ pub struct GoldenTensor {
     pub tensor: String,
 }
 
+/// What listing has to know of a playbook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaybookOutline {
+    /// What it is called.
+    pub id: PlaybookId,
+    /// What people call it.
+    pub name: String,
+    /// Its file.
+    pub file: String,
+    /// What it must not run beside.
+    pub group: Group,
+    /// What leaves it undecided when absent.
+    pub needs: Vec<Need>,
+    /// Why nothing here can run it, whatever is installed.
+    pub obstacle: Option<Undecided>,
+}
+
 /// What is to be turned into cases.
 pub struct Inputs<'i> {
     /// The checklist.
     pub checklist: &'i Checklist,
     /// The playbooks.
-    pub playbooks: &'i [Playbook],
+    pub playbooks: &'i [PlaybookOutline],
     /// The name of the model under test.
     pub model: &'i str,
     /// The golden tensors of that model.
     pub goldens: &'i [GoldenTensor],
-    /// Whether what a check needs is there, and if not, what is missing and what would help.
-    pub available: &'i dyn Fn(Need) -> Result<(), Undecided>,
+    /// What is there.
+    pub available: &'i Available<'i>,
 }
 
 /// Every case: claims in order, then playbooks by name, then golden tensors in the manifest's order, then the canary.
@@ -36,7 +56,8 @@ pub fn generate(inputs: &Inputs<'_>) -> Vec<Case> {
                 String::new(),
             )),
             _ => claim.needs.iter().find_map(|&need| (inputs.available)(need).err()).or_else(|| {
-                judged_by(claim, inputs.playbooks).find_map(|playbook| obstacle(playbook, inputs.available))
+                let mut judges = inputs.playbooks.iter().filter(|playbook| claim.is_judged_by(&playbook.id));
+                judges.find_map(|playbook| playbook.undecided(inputs.available))
             }),
         };
         Case {
@@ -52,9 +73,9 @@ pub fn generate(inputs: &Inputs<'_>) -> Vec<Case> {
         id: CaseId::playbook(&playbook.id),
         subject: Subject::Playbook(playbook.id.clone()),
         title: format!("{} {}", playbook.id, playbook.name),
-        group: playbook.group(),
+        group: playbook.group,
         source: Some((playbook.file.clone(), 1)),
-        undecided: obstacle(playbook, inputs.available),
+        undecided: playbook.undecided(inputs.available),
     });
     let goldens = inputs.goldens.iter().map(|golden| Case {
         id: CaseId::golden(inputs.model, &golden.prompt, &golden.tensor),
@@ -79,34 +100,20 @@ pub fn generate(inputs: &Inputs<'_>) -> Vec<Case> {
     claims.chain(playbooks).chain(goldens).chain([canary]).collect()
 }
 
-/// Why a playbook cannot be decided here.
-pub fn obstacle(playbook: &Playbook, available: &dyn Fn(Need) -> Result<(), Undecided>) -> Option<Undecided> {
-    playbook::obstacle(playbook)
-        .or_else(|| playbook.needs().into_iter().find_map(|need| available(need).err()))
-}
-
-/// The playbooks that a claim is judged by: those of its category, or all that this stack can have.
-pub fn judged_by<'p>(claim: &Claim, playbooks: &'p [Playbook]) -> impl Iterator<Item = &'p Playbook> {
-    let wanted = match &claim.check {
-        Check::Playbook(Playbooks::All) => Some(None),
-        Check::Playbook(Playbooks::Of(category)) => Some(Some(*category)),
-        _ => None,
-    };
-    playbooks.iter().filter(move |playbook| match wanted {
-        None => false,
-        Some(None) => true,
-        Some(category) => playbook.category() == category,
-    })
+impl PlaybookOutline {
+    /// Why it cannot be decided here.
+    pub fn undecided(&self, available: &Available<'_>) -> Option<Undecided> {
+        self.obstacle.clone().or_else(|| self.needs.iter().find_map(|&need| available(need).err()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checklist::{Section, SourceText, load};
-    use crate::playbook::read;
 
     fn checklist() -> Checklist {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../checklist");
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../checklist");
         let read = |name: String| SourceText {
             text: std::fs::read_to_string(folder.join(&name)).unwrap(),
             file: name,
@@ -115,18 +122,20 @@ mod tests {
         load(&sections, &read("faults.yaml".to_owned())).unwrap()
     }
 
-    fn cases(available: &dyn Fn(Need) -> Result<(), Undecided>) -> Vec<Case> {
+    fn cases(available: &Available<'_>) -> Vec<Case> {
         let goldens = [GoldenTensor { prompt: "hello".into(), tensor: "model.layers.0".into() }];
-        let scenario = |name: &str, text: &str| {
-            read(&SourceText { file: format!("playbooks/{name}.yaml"), text: text.to_owned() }).unwrap()
+        let outline = |id: &str, group, obstacle| PlaybookOutline {
+            id: id.parse().unwrap(),
+            name: "A name".to_owned(),
+            file: format!("playbooks/{id}.yaml"),
+            group,
+            needs: vec![Need::Model, Need::Apr],
+            obstacle,
         };
-        let step = "steps: [{action: run, command: apr, expect_exit: 2}]";
+        let waits = Undecided::unverified("waits for a runtime", "");
         let playbooks = [
-            scenario("edge-cases/no-words", &format!("name: No words\n{step}")),
-            scenario(
-                "performance/module",
-                "name: Module\nrunner: wasm\ncomponent: m.wasm\ncases: [{name: a, input: b, expect_not_empty: true}]",
-            ),
+            outline("edge-cases/no-words", Group::Process, None),
+            outline("performance/module", Group::Perf, Some(waits)),
         ];
         generate(&Inputs {
             checklist: &checklist(),
@@ -151,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_playbook_is_undecided_for_what_it_needs_or_for_what_nothing_runs_yet() {
+    fn a_playbook_is_undecided_for_what_it_needs_or_for_what_nothing_here_can_run() {
         let find =
             |cases: &[Case], name: &str| cases.iter().find(|case| case.id.as_str() == name).unwrap().clone();
         let all = cases(&|_| Ok(()));
@@ -160,7 +169,7 @@ mod tests {
         let module = find(&all, "playbook::performance::module");
         assert_eq!(
             (module.group, module.undecided.unwrap().what.as_str()),
-            (Group::Perf, "waits for `subjects/wasm`")
+            (Group::Perf, "waits for a runtime")
         );
         let without_model = cases(&|need| match need {
             Need::Model => Err(Undecided::unverified("no model", "make model")),
@@ -168,6 +177,17 @@ mod tests {
         });
         let undecided = find(&without_model, "playbook::edge_cases::no_words").undecided;
         assert_eq!(undecided, Some(Undecided::unverified("no model", "make model")));
+    }
+
+    #[test]
+    fn a_claim_about_playbooks_is_undecided_when_one_of_its_own_is() {
+        let cases = cases(&|_| Ok(()));
+        let undecided = |id: &str| {
+            let case = cases.iter().find(|case| case.title.starts_with(id)).unwrap();
+            case.undecided.as_ref().map(|undecided| undecided.what.clone())
+        };
+        assert_eq!(undecided("I9 "), None);
+        assert_eq!(undecided("I11 ").as_deref(), Some("waits for a runtime"));
     }
 
     #[test]

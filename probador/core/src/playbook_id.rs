@@ -85,9 +85,14 @@ impl Playbooks {
 
     /// Whether the playbook in `file` is among them.
     pub fn takes(self, file: &str) -> bool {
+        self == Self::All || PlaybookId::of_file(file).is_ok_and(|id| self.holds(&id))
+    }
+
+    /// Whether `playbook` is among them.
+    pub fn holds(self, playbook: &PlaybookId) -> bool {
         match self {
             Self::All => true,
-            Self::Of(category) => super::id_of(file).is_ok_and(|id| id.category() == Some(category)),
+            Self::Of(category) => playbook.category() == Some(category),
         }
     }
 }
@@ -141,6 +146,20 @@ impl PlaybookId {
         Self(category.map_or_else(|| stem.to_owned(), |category| format!("{category}/{stem}")))
     }
 
+    /// What the playbook in `file` is called: its category when it lies in one's folder, and its name.
+    pub fn of_file(file: &str) -> Result<Self, String> {
+        let mut parts = file.rsplit('/');
+        let name = parts.next().unwrap_or_default();
+        let stem = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml")).unwrap_or(name);
+        let folder = parts.next().unwrap_or_default();
+        let lies_in_playbooks = parts.next() == Some("playbooks");
+        let category = folder.parse::<Category>().ok().filter(|_| lies_in_playbooks);
+        if category.is_some() && !is_name(stem) {
+            return Err(format!("`{stem}` cannot be the name of a playbook: lower-case words joined by `-`"));
+        }
+        Ok(Self::new(category, stem))
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -180,8 +199,8 @@ impl FromStr for PlaybookId {
     }
 }
 
-/// Whether a file may be called so: its name becomes part of a permanent case name.
-pub(super) fn is_name(stem: &str) -> bool {
+/// Whether a playbook or a tag may be called so: a name becomes part of a permanent case name.
+pub fn is_name(stem: &str) -> bool {
     let is_word =
         |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     stem.split('-').all(is_word)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Undecided;
 use crate::checklist::{Claim, ClaimId, Group};
-use crate::playbook::PlaybookId;
+use crate::playbook_id::PlaybookId;
 
 /// The permanent name of a case, `checklist::c_forward_pass::c4_causal_mask`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
