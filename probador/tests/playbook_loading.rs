@@ -152,6 +152,16 @@ fn unknown_and_repeated_keys_and_words_are_refused() {
 }
 
 #[test]
+fn a_step_that_would_write_over_the_model_under_test_is_refused() {
+    for output in ["-o model.apr", "--output model.apr", "--output=model.apr", "-o {model}"] {
+        let command = format!("action: run, command: 'apr import a.gguf {output}', expect_exit: 0");
+        check(&step(&command), 3, "this would write over the model under test");
+    }
+    let harmless = "action: run, command: 'apr inspect model.apr -o other.apr', expect_exit: 0";
+    assert_eq!(problems("p.yaml", &step(harmless)), [""; 0]);
+}
+
+#[test]
 fn what_expects_nothing_is_refused() {
     check(&step("action: run, command: echo"), 3, "a step that expects nothing shows nothing");
     check(

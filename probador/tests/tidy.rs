@@ -267,7 +267,9 @@ fn foreign_imports(
 ) -> Vec<String> {
     names
         .iter()
-        .filter(|name| name.starts_with("probador/") && name.contains("src/") && is_rust(name) && !name.starts_with(home))
+        .filter(|name| {
+            name.starts_with("probador/") && name.contains("src/") && is_rust(name) && !name.starts_with(home)
+        })
         .filter(|name| read(name).contains(&format!("{library}::")))
         .map(|name| format!("{name}: only {home} imports {library}"))
         .collect()

@@ -221,6 +221,51 @@ mod tests {
     }
 
     #[test]
+    fn a_file_in_a_folder_of_playbooks_is_of_that_category_and_any_other_of_none() {
+        let id = |file: &str| PlaybookId::of_file(file).unwrap();
+        for file in ["playbooks/edge-cases/unicode.yaml", "/a/b/playbooks/edge-cases/unicode.yml"] {
+            assert_eq!(id(file), PlaybookId::new(Some(Category::EdgeCases), "unicode"), "{file}");
+            assert_eq!(id(file).as_str(), "edge-cases/unicode");
+        }
+        for file in ["scenarios/edge-cases/Two Words.yaml", "Two Words.yaml", "playbooks/mine/Two Words.yaml"]
+        {
+            assert_eq!((id(file).as_str(), id(file).category()), ("Two Words", None), "{file}");
+        }
+        let error = PlaybookId::of_file("playbooks/edge-cases/Two Words.yaml").unwrap_err();
+        assert!(error.starts_with("`Two Words` cannot be the name of a playbook"), "{error}");
+    }
+
+    #[test]
+    fn a_name_is_lower_case_words_and_digits_joined_by_hyphens() {
+        for name in ["a", "unicode-prompt", "2-plus-2"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", "-a", "a--b", "a-", "A", "a_b", "a b", "\u{e4}"] {
+            assert!(!is_name(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn all_playbooks_or_those_of_a_category_are_asked_for_by_one_word() {
+        let (all, edge): (Playbooks, Playbooks) = ("all".parse().unwrap(), "edge-cases".parse().unwrap());
+        assert_eq!((String::from(all), String::from(edge)), ("all".to_owned(), "edge-cases".to_owned()));
+        assert_eq!((all.required(), edge.required()), (50, 10));
+        let error = "some".parse::<Playbooks>().unwrap_err();
+        assert!(error.ends_with("regression, accessibility, all"), "{error}");
+        let (unicode, loose) = ("playbooks/edge-cases/unicode.yaml", "unicode.yaml");
+        assert!(all.takes(unicode) && all.takes(loose) && edge.takes(unicode) && !edge.takes(loose));
+        assert!(!edge.takes("playbooks/edge-cases/Two Words.yaml"));
+        let id = PlaybookId::of_file(unicode).unwrap();
+        assert!(all.holds(&id) && edge.holds(&id) && !Playbooks::Of(Category::Wasi).holds(&id));
+    }
+
+    #[test]
+    fn names_fill_the_column_they_are_printed_in() {
+        let id: PlaybookId = "wasi/a".parse().unwrap();
+        assert_eq!(format!("{id:<8}|{:<6}|", Category::Wasi), "wasi/a  |wasi  |");
+    }
+
+    #[test]
     fn the_categories_of_the_specification_hold_fifty_playbooks() {
         let required: usize = Category::ALL
             .into_iter()

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::full::{execute, status};
 use super::workspace;
-use crate::checklist::{Baseline, ClaimId, Standing};
+use crate::checklist::{Baseline, Checklist, Claim, ClaimId, Need, Standing};
 use crate::cli::{CiArgs, Global};
 use crate::exit::ExitStatus;
 use crate::models::choose;
@@ -39,7 +39,8 @@ pub(super) fn run(args: &CiArgs, global: &Global, printer: &mut Printer) -> anyh
     }
     let Some(report) = execute(&args.full, global, printer)? else { return Ok(ExitStatus::NothingRan) };
     if args.accept {
-        baseline.passing.insert(report.model.name.clone(), passed(&report));
+        let held = to_hold(passed(&report), &workspace.checklist()?);
+        baseline.passing.insert(report.model.name.clone(), held);
         write_file(&workspace.path(BASELINE), baseline.to_json().as_bytes())?;
         return Ok(status(&report));
     }
@@ -57,6 +58,14 @@ pub(super) fn run(args: &CiArgs, global: &Global, printer: &mut Printer) -> anyh
 fn passed(report: &Report) -> BTreeSet<ClaimId> {
     let rows = report.claims.iter().filter(|row| row.standing() == Standing::Passed);
     rows.map(|row| row.id).collect()
+}
+
+/// Those of `passed` that later runs are held to: all but what takes hours to measure anew after a change. The gate asks
+/// for that; a commit cannot.
+fn to_hold(mut passed: BTreeSet<ClaimId>, checklist: &Checklist) -> BTreeSet<ClaimId> {
+    let takes_hours = |claim: &Claim| claim.needs.iter().copied().any(Need::takes_hours);
+    passed.retain(|id| checklist.claim(*id).is_some_and(|claim| !takes_hours(claim)));
+    passed
 }
 
 /// The claims that passed at the baseline and do not now, each with what became of it.
@@ -80,6 +89,7 @@ fn lost(report: &Report, baseline: &Baseline) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::report::sample;
+    use crate::workspace::Workspace;
 
     fn baseline(model: &str, ids: &[&str]) -> Baseline {
         let ids = ids.iter().map(|id| id.parse().unwrap()).collect();
@@ -101,5 +111,12 @@ mod tests {
         let report = sample::eventful();
         assert_eq!(lost(&report, &baseline("tiny", &["A1", "B1"])), Vec::<String>::new());
         assert_eq!(lost(&report, &baseline("release", &["C4"])), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_takes_hours_to_measure_is_asked_for_by_the_gate_and_not_by_each_commit() {
+        let checklist = Workspace::find(None).unwrap().checklist().unwrap();
+        let ids = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(to_hold(ids(&["A1", "G1", "I1", "I3", "I4", "I5"]), &checklist), ids(&["A1", "I1", "I5"]));
     }
 }

@@ -139,7 +139,7 @@ fn rows(now: &Coverage, members: &[Member], stored: &StoredCoverage) -> Vec<Row>
         .iter()
         .map(|member| {
             let is_fresh = !stale.contains(&member.name.as_str());
-            row(&member.name, is_fresh, shares(now.under(Path::new(&member.folder))))
+            row(&member.name, is_fresh, shares(now.under(&Path::new(&member.folder).join("src"))))
         })
         .collect();
     rows.push(row("workspace", stale.is_empty(), shares(now.files.values())));

@@ -103,8 +103,14 @@ pub(super) fn judge_step(step: &Step, node: &Node, problems: &mut Problems) {
     match (step.action, &step.command, &step.url) {
         (Action::Run, None, _) => problems.add(node.at, "a run step lacks `command`"),
         (Action::Run, Some(command), _) if !step.shell => {
-            if let Err(why) = split(command) {
-                problems.add(place(node, "command").at, format!("the command cannot be split: {why}"));
+            let at = place(node, "command").at;
+            match split(command) {
+                Err(why) => problems.add(at, format!("the command cannot be split: {why}")),
+                Ok(words) if writes_over_model(&words) => problems.add(
+                    at,
+                    "this would write over the model under test, which `model.apr` means; give the output another name",
+                ),
+                Ok(_) => {}
             }
         }
         (Action::Run, Some(command), _) if command.trim().is_empty() => {
@@ -177,6 +183,13 @@ pub(super) fn judge_step(step: &Step, node: &Node, problems: &mut Problems) {
             "the time to the first token is printed with `--inspect` only",
         );
     }
+}
+
+/// Whether the output that `words` name is the model under test, for every playbook that comes after.
+fn writes_over_model(words: &[String]) -> bool {
+    let is_model = |word: &str| ["model.apr", "{model}"].contains(&word);
+    words.windows(2).any(|pair| ["-o", "--output"].contains(&pair[0].as_str()) && is_model(&pair[1]))
+        || words.iter().any(|word| word.strip_prefix("--output=").is_some_and(is_model))
 }
 
 /// Reports what is wrong with a playbook as a whole.

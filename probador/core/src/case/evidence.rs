@@ -198,6 +198,14 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_allows_the_words_for_what_is_not_finite() {
+        let schema = serde_json::to_value(schemars::schema_for!(Measurement)).unwrap();
+        let words = serde_json::json!(["NaN", "inf", "-inf"]);
+        assert_eq!(schema["properties"]["value"]["anyOf"][1]["enum"], words, "{schema}");
+        assert_eq!(schema["properties"]["limit"]["anyOf"][1]["enum"], words, "{schema}");
+    }
+
+    #[test]
     fn what_is_not_finite_survives_json() {
         let text = serde_json::to_string(&measured(f64::INFINITY, Relation::AtMost, 1.0)).unwrap();
         let read: Measurement = serde_json::from_str(&text).unwrap();

@@ -172,6 +172,13 @@ pub enum Need {
     WallMeter,
 }
 
+impl Need {
+    /// Whether what it asks for takes hours to get again after a change.
+    pub const fn takes_hours(self) -> bool {
+        matches!(self, Self::Coverage | Self::Mutants)
+    }
+}
+
 impl Keyword for Need {
     const KIND: &'static str = "need";
     const WORDS: &'static [(&'static str, Self)] = &[
@@ -484,6 +491,7 @@ mod tests {
         assert_eq!(check("builtin"), Check::Builtin);
         assert_eq!(check("{lint: G2}"), Check::Lint("G2".to_owned()));
         assert_eq!(check("{playbook: edge-cases}"), Check::Playbook("edge-cases".parse().unwrap()));
+        assert_eq!(check("{playbook: all}"), Check::Playbook("all".parse().unwrap()));
         assert_eq!(check("{coverage: core-lines}"), Check::Coverage(CoverageClaim::CoreLines));
         assert_eq!(check("{mutation: score}"), Check::Mutation(MutationClaim::Score));
         for (text, expected) in [
@@ -493,10 +501,30 @@ mod tests {
             ("{coverage: most}", "unknown claim about coverage `most`; one of: lines, core-lines"),
             ("{mutation: few}", "unknown claim about mutants `few`; one of: score"),
             ("{lint: 3}", "expected text"),
+            ("{playbook: 3}", "expected text"),
+            ("{playbook: nowhere}", "`nowhere` is no category of playbooks; one of: happy-path"),
             ("[builtin]", "expected text"),
         ] {
             refused("check: builtin", &format!("check: {text}"), expected);
         }
+    }
+
+    #[test]
+    fn a_claim_is_judged_by_the_playbooks_of_its_category_or_by_all() {
+        let judges = |check: &str, playbook: &str| {
+            accepted("check: builtin", &format!("check: {check}")).is_judged_by(&playbook.parse().unwrap())
+        };
+        assert!(judges("{playbook: edge-cases}", "edge-cases/unicode"));
+        assert!(!judges("{playbook: edge-cases}", "regression/unicode"));
+        assert!(judges("{playbook: all}", "regression/unicode"));
+        assert!(!judges("builtin", "edge-cases/unicode"));
+    }
+
+    #[test]
+    fn only_measured_tests_take_hours() {
+        let slow: Vec<&str> =
+            Need::WORDS.iter().filter(|(_, need)| need.takes_hours()).map(|(word, _)| *word).collect();
+        assert_eq!(slow, ["coverage", "mutants"]);
     }
 
     #[test]

@@ -171,6 +171,11 @@ mod tests {
         assert_eq!(problems(&fault(", caught_by: {A1: words}")), [""; 0]);
         let unknown = problems(&fault(", caught_by: {Z9: words}"));
         assert!(unknown[0].contains("`Z9` is not a section"), "{unknown:?}");
+        assert_eq!(problems(&fault(", caught_by: {edge-cases/unicode: words}")), [""; 0]);
+        let unknown = problems(&fault(", caught_by: {nowhere/unicode: words}"));
+        assert!(unknown[0].contains("`nowhere` is no category of playbooks"), "{unknown:?}");
+        let list = problems(&fault(", caught_by: [A1]"));
+        assert!(list[0].contains("expected a mapping, found a list"), "{list:?}");
         assert!(problems(&fault(", caught_by: {A1: ' '}"))[0].contains("the diagnostic for A1 is empty"));
     }
 

@@ -44,11 +44,11 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
     let mut problems = Vec::new();
     let mut claims = Vec::new();
     let mut section_problems = Vec::new();
-    for source in sections {
+    for (place, source) in sections.iter().enumerate() {
         let mut found = Problems::new(&source.file);
         for node in items(source, &mut found, "a list of claims").unwrap_or_default() {
             if let Some(claim) = Claim::read(&node, &source.file, &mut found) {
-                claims.push((claim, node.at));
+                claims.push((claim, node.at, place));
             }
         }
         section_problems.push(found);
@@ -68,10 +68,9 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
         }
     }
 
-    for (index, (claim, at)) in claims.iter().enumerate() {
-        let Some(place) = sections.iter().position(|source| source.file == claim.file) else { continue };
-        let found = &mut section_problems[place];
-        if let Some((first, _)) = claims[..index].iter().find(|(earlier, _)| earlier.id == claim.id) {
+    for (index, (claim, at, place)) in claims.iter().enumerate() {
+        let found = &mut section_problems[*place];
+        if let Some((first, ..)) = claims[..index].iter().find(|(earlier, ..)| earlier.id == claim.id) {
             found.add(*at, format!("{} is claimed twice, first in {}:{}", claim.id, first.file, first.line));
         }
         if !claim.file.ends_with(&claim.id.section.file_name()) {
@@ -95,7 +94,7 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
     for fault in by_name.values() {
         for name in fault.caught_by.keys() {
             // A claim that could not be read has its own problem.
-            let Some((claim, _)) = claims.iter().find(|(claim, _)| claim.id.to_string() == *name) else {
+            let Some((claim, ..)) = claims.iter().find(|(claim, ..)| claim.id.to_string() == *name) else {
                 continue;
             };
             if !claim.faults.contains(&fault.name) {
@@ -111,7 +110,7 @@ pub fn load(sections: &[SourceText], faults: &SourceText) -> Result<Checklist, V
     }
     problems.extend(fault_problems.into_vec());
 
-    let mut claims: Vec<Claim> = claims.into_iter().map(|(claim, _)| claim).collect();
+    let mut claims: Vec<Claim> = claims.into_iter().map(|(claim, ..)| claim).collect();
     claims.sort_by_key(|claim| claim.id);
     // Totals of a file that could not be read would only repeat what is already reported.
     if problems.is_empty() {

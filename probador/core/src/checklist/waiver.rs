@@ -232,5 +232,9 @@ mod tests {
             (Some("2026-11-22"), Some("2027-01-02"))
         );
         assert!(waiver.granted < waiver.until);
+        assert_eq!(serde_json::from_value::<Date>(json["granted"].clone()).unwrap(), waiver.granted);
+        let error = serde_json::from_str::<Date>("\"2026-02-30\"").unwrap_err().to_string();
+        assert!(error.starts_with("`2026-02-30` is not a day"), "{error}");
+        assert!(serde_json::from_str::<Date>("7").is_err());
     }
 }

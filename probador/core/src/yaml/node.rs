@@ -124,10 +124,6 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Value::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
         Ok(Value::Bool(value))
     }
@@ -187,6 +183,32 @@ mod tests {
         let Value::Map(inner) = &items[1].value else { panic!("not a mapping") };
         assert_eq!(inner[0].0, Key { name: "c".into(), at: Position { line: 4, column: 6 } });
         assert_eq!(inner[0].1.value, Value::Float(2.5));
+    }
+
+    #[test]
+    fn every_kind_of_value_has_a_word_for_messages() {
+        for (yaml, kind) in [
+            ("", "nothing"),
+            ("~", "nothing"),
+            ("null", "nothing"),
+            ("true", "a truth value"),
+            ("7", "a whole number"),
+            ("-7", "a whole number"),
+            ("18446744073709551615", "a number"),
+            ("7.5", "a number"),
+            ("seven", "text"),
+            ("[7]", "a list"),
+            ("{a: 7}", "a mapping"),
+        ] {
+            assert_eq!(parse("f.yaml", yaml).unwrap().value.kind(), kind, "{yaml:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_of_yaml_is_refused_by_what_was_expected() {
+        use serde::de::value::{BytesDeserializer, Error};
+        let error = Value::deserialize(BytesDeserializer::<Error>::new(b"x")).unwrap_err().to_string();
+        assert_eq!(error, "invalid type: byte array, expected a YAML value");
     }
 
     #[test]

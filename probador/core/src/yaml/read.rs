@@ -302,6 +302,72 @@ mod tests {
     }
 
     #[test]
+    fn a_value_of_another_kind_is_refused_by_both_names() {
+        assert_eq!(
+            problems_of::<bool>("7"),
+            ["f.yaml:1:1: expected `true` or `false`, found a whole number"]
+        );
+        assert_eq!(problems_of::<f64>("x"), ["f.yaml:1:1: expected a number, found text"]);
+        assert_eq!(problems_of::<Vec<u64>>("7"), ["f.yaml:1:1: expected a list, found a whole number"]);
+        assert_eq!(
+            problems_of::<BTreeMap<String, u64>>("7"),
+            ["f.yaml:1:1: expected a mapping, found a whole number"]
+        );
+        assert_eq!(problems_of::<u32>("4294967296"), ["f.yaml:1:1: 4294967296 is too large"]);
+        assert_eq!(problems_of::<u32>("4294967295"), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_that_a_mapping_repeats_is_refused() {
+        assert_eq!(
+            problems_of::<BTreeMap<String, u64>>("{a: 1, b: 2, a: 3}"),
+            ["f.yaml:1:14: `a` is said twice"]
+        );
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Size {
+        Small,
+        Large,
+    }
+
+    impl Keyword for Size {
+        const KIND: &'static str = "size";
+        const WORDS: &'static [(&'static str, Self)] = &[("small", Self::Small), ("large", Self::Large)];
+    }
+
+    #[test]
+    fn a_keyword_is_read_and_written_as_its_word() {
+        let mut problems = Problems::new("f.yaml");
+        let read = keyword_from::<Size>(&parse("f.yaml", "large").unwrap(), &mut problems);
+        assert_eq!((read, Size::Large.word(), Size::Small.word()), (Some(Size::Large), "large", "small"));
+        assert_eq!(keyword_from::<Size>(&parse("f.yaml", "huge").unwrap(), &mut problems), None);
+        let found: Vec<_> = problems.into_vec().iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["f.yaml:1:1: unknown size `huge`; one of: small, large"]);
+    }
+
+    #[test]
+    fn what_may_be_left_out_is_nothing_and_a_flag_that_says_no_is_a_problem() {
+        let node = parse("f.yaml", "n: 7\non: true\noff: false\nodd: 1\n").unwrap();
+        let mut problems = Problems::new("f.yaml");
+        let mut fields = Fields::new(&node, "a thing", &mut problems).unwrap();
+        assert_eq!(fields.maybe::<u64>("n", &mut problems), Some(Some(7)));
+        assert_eq!(fields.maybe::<u64>("m", &mut problems), Some(None));
+        assert_eq!(fields.flag("on", &mut problems), Some(true));
+        assert_eq!(fields.flag("absent", &mut problems), Some(false));
+        assert_eq!((fields.flag("off", &mut problems), fields.flag("odd", &mut problems)), (None, None));
+        fields.finish(&mut problems);
+        let found: Vec<_> = problems.into_vec().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "f.yaml:3:6: `off: false` asks for nothing; leave it out",
+                "f.yaml:4:6: expected `true` or `false`, found a whole number"
+            ]
+        );
+    }
+
+    #[test]
     fn thresholds_that_compare_with_nothing_are_refused() {
         let problems = problems_of::<BTreeMap<String, f64>>("{a: .nan, b: 1, c: -.inf}");
         assert_eq!(problems.len(), 2, "{problems:?}");
