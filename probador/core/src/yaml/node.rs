@@ -70,6 +70,10 @@ impl Value {
     }
 }
 
+/// How deep lists and mappings may nest: far more than any file of ours, and little enough for the stack of
+/// a thread even where nothing is optimized.
+const DEEPEST: usize = 32;
+
 /// Parses one document. Aliases are bounded, merge keys refused, `no` and `0755` are text.
 pub fn parse(file: &str, text: &str) -> Result<Node, Problem> {
     from_str_with_options::<Node>(text, options()).map_err(|error| {
@@ -83,6 +87,7 @@ pub fn parse(file: &str, text: &str) -> Result<Node, Problem> {
 
 fn options() -> Options {
     serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: DEEPEST },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::Error,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
@@ -250,7 +255,9 @@ mod tests {
     }
 
     #[test]
-    fn nesting_without_end_is_refused() {
+    fn nesting_is_read_to_its_limit_and_refused_without_end() {
+        parse("f.yaml", &format!("{}{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST))).unwrap();
+        parse("f.yaml", &format!("{}{}", "[".repeat(DEEPEST + 1), "]".repeat(DEEPEST + 1))).unwrap_err();
         parse("f.yaml", &"[".repeat(100_000)).unwrap_err();
     }
 }
