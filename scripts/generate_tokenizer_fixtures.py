@@ -10,7 +10,8 @@ Writes to `subjects/tokenizer/tests/fixtures/`:
 * `tokenizer.json`: the given tokenizer (the tiny model's) cut to its first merges, with an added token that is not
   special, so that a test is quick and the file small;
 * `ids.json`: strings, their ids as plain text (`split_special_tokens=True`) and with control tokens parsed;
-* `chat.json`: for each `*.jinja` there, conversations and the ids of `apply_chat_template`.
+* `chat.json`: for each `*.jinja` there, conversations and the ids of `apply_chat_template`;
+* `constructs.json`: for each line of `constructs.txt`, a template, the text that it renders to.
 
 The templates themselves are written by hand or published (see the folder's README) and not touched here.
 """
@@ -25,6 +26,7 @@ from pathlib import Path
 import tokenizers
 import transformers
 from transformers import PreTrainedTokenizerFast
+from transformers.utils.chat_template_utils import render_jinja_template
 
 import tokenizer_cases
 
@@ -105,6 +107,12 @@ def main() -> None:
                     messages, chat_template=source, add_generation_prompt=generate, tokenize=True, return_dict=False)
                 records.append({"template": template.name, "messages": messages, "generate": generate, "ids": ids})
     (FIXTURES / "chat.json").write_text(rows(records), encoding="utf-8")
+
+    constructs = []
+    for source in (FIXTURES / "constructs.txt").read_text(encoding="utf-8").splitlines():
+        rendered, _ = render_jinja_template([[{"role": "user", "content": "hi"}]], chat_template=source)
+        constructs.append({"template": source, "text": rendered[0]})
+    (FIXTURES / "constructs.json").write_text(rows(constructs), encoding="utf-8")
     print(f"{FIXTURES}: {len(texts)} strings, {len(records)} conversations, "
           f"transformers {transformers.__version__}, tokenizers {tokenizers.__version__}")
 

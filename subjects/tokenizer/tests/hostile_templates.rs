@@ -192,6 +192,40 @@ fn pythons_inner_life_is_not_there() {
 }
 
 #[test]
+fn what_no_chat_template_needs_is_refused_by_name() {
+    for (source, expected) in [
+        ("{% autoescape true %}x{% endautoescape %}", "autoescape is not supported"),
+        ("{% for i in [1] %}{{ loop.changed(i) }}{% endfor %}", "loop.changed is not supported"),
+        ("{{ range(*[1]) }}", "* and ** in arguments are not supported"),
+        ("{% filter map %}a{% endfilter %}", "filter map is not supported on a block"),
+        ("{{ [1] in [[1]] }}", "can be looked for with `in`"),
+        ("{% set ns = namespace() %}{% set ns.x = range %}", "cannot be put into a list, map or namespace"),
+        ("{% set ns = namespace() %}{% set ns.x = [ns] %}", "a namespace cannot be put into another value"),
+        ("{{ '{}'.format([1]) }}", "only strings and numbers are supported"),
+        ("{{ '{x}'.format(x=[1]) }}", "only strings and numbers are supported"),
+        ("{{ '{0:9}'.format(1) }}", "only plain replacement fields are supported"),
+        ("{{ '{x!r}'.format(x=1) }}", "only plain replacement fields are supported"),
+        ("{{ '%c' | format(65) }}", "%c is not supported"),
+    ] {
+        failed(source, expected);
+    }
+}
+
+#[test]
+fn what_is_compared_is_paid_for_by_all_that_it_holds() {
+    for before in ["{% set a = range(2000) | list %}", "{% set a = dict(k=range(2000) | list) %}"] {
+        stopped(&in_loop(before, "{% if a == a %}{% endif %}"));
+    }
+    stopped(&in_loop("{% set a = namespace(k=range(2000) | list) %}", "{% if a == a %}{% endif %}"));
+}
+
+#[test]
+fn json_is_paid_for_as_it_is_written() {
+    stopped(&in_loop("{% set a = ['x' * 1000] * 1000 %}", "{% set b = a | tojson %}"));
+    stopped(&in_loop("{% set a = ['x' * 1000] * 1000 %}", "{% set b = a | tojson(indent=1) %}"));
+}
+
+#[test]
 fn guards_cannot_be_called_or_replaced() {
     failed("{% macro guard_held(x) %}{{ x }}{% endmacro %}{{ guard__held([1]) }}", "unknown function");
     stopped(&in_loop(

@@ -180,15 +180,25 @@ fn pay_for(state: &State<'_, '_>, n_bytes: usize) -> Result<(), Error> {
 /// Admits `{}`, `{0}` and `{name}` over strings and numbers: no widths, which ask for any amount of padding.
 fn check_format(state: &State<'_, '_>, format: &str, args: &[Value]) -> Result<(), Error> {
     let refuse = |what: &str| Err(Error::new(ErrorKind::InvalidOperation, format!("format: {what}")));
-    if format.contains([':', '!', '[']) && format.contains('{') {
+    let fields = format.split('{').skip(1).map(|after| after.split('}').next().unwrap_or_default());
+    if fields.into_iter().any(|field| field.contains([':', '!', '['])) {
         return refuse("only plain replacement fields are supported");
     }
     let mut longest = 32;
+    let mut admit = |value: &Value| match (value.as_str(), value.kind()) {
+        (Some(text), _) => {
+            longest = longest.max(text.len());
+            Ok(())
+        }
+        (None, ValueKind::Number | ValueKind::Bool) => Ok(()),
+        _ => refuse("only strings and numbers are supported"),
+    };
     for arg in args {
-        match (arg.as_str(), arg.kind()) {
-            (Some(text), _) => longest = longest.max(text.len()),
-            (None, ValueKind::Number | ValueKind::Bool) => {}
-            _ => return refuse("only strings and numbers are supported"),
+        if arg.is_kwargs() {
+            let named = Kwargs::try_from(arg.clone())?;
+            named.args().try_for_each(|name| admit(&named.get::<Value>(name)?))?;
+        } else {
+            admit(arg)?;
         }
     }
     pay_for(state, format.matches('{').count().saturating_mul(longest))

@@ -151,6 +151,13 @@ mod tests {
         check(1_735_689_599, "%B %-d, %Y %I:%M:%S %p %y %j", "December 31, 2024 11:59:59 PM 24 366");
         check(4_107_542_400, "%d.%m.%Y %H", "01.03.2100 00");
         check(4_107_456_000, "%d.%m.%Y %T", "28.02.2100 00:00:00");
+        check(43_199, "%p %Z %z 100%%", "AM UTC +0000 100%");
+    }
+
+    #[test]
+    fn moments_before_1970_are_days_too() {
+        let moment = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(format(moment, "%F %T").as_deref(), Ok("1969-12-31 23:59:59"));
     }
 
     #[test]
