@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use crate::case::{Case, Evidence, Outcome, Undecided, Verdict};
 use crate::checklist::Group;
 use crate::engine::Engine;
+use crate::process::is_interrupted;
 
 /// Runs `plan` and hands every outcome to `ended` in the order they end. With `fail_fast`, cases after the first red
 /// one are not run and say so.
@@ -39,7 +40,7 @@ pub fn run(
 }
 
 /// Does the jobs of each lane in turn, the lanes beside each other; what comes of them is handed over here, in the order
-/// they end.
+/// they end. Once interrupted, it begins no other.
 pub fn in_lanes<'j, J: Sync, R: Send>(
     lanes: &'j [Vec<J>],
     work: impl Fn(&J) -> R + Sync,
@@ -50,7 +51,7 @@ pub fn in_lanes<'j, J: Sync, R: Send>(
         for lane in lanes {
             let (sender, work) = (sender.clone(), &work);
             scope.spawn(move || {
-                for job in lane {
+                for job in lane.iter().take_while(|_| !is_interrupted()) {
                     // The receiver outlives the scope; it hears of every job.
                     let _ = sender.send((job, work(job)));
                 }

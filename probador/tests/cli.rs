@@ -4,6 +4,7 @@
 mod checkout;
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -285,4 +286,31 @@ fn a_fault_that_survives_has_a_code_of_its_own_and_is_not_among_those_that_prove
             .and(predicate::str::contains("random-weights: the fault survives")),
     );
     assert_eq!(caught(), 2, "three would prove it");
+}
+
+#[test]
+fn an_interrupted_run_ends_with_130_and_writes_no_report() {
+    let reports = tempfile::tempdir().unwrap();
+    let log = reports.path().join("latest/outcomes.jsonl");
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("cargo-probador"))
+        .args(["full", "--no-build", "--section", "E,H", "--reports"])
+        .arg(reports.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    while !fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        assert!(std::time::Instant::now() < deadline, "no case ended");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(130), "{said}");
+    let outcomes = fs::read_to_string(&log).unwrap();
+    assert!(outcomes.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{outcomes}");
+    assert!(!reports.path().join("latest/report.json").exists(), "half a run is no report: {said}");
 }

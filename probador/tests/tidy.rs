@@ -34,8 +34,6 @@ fn from_disk() -> Vec<String> {
         [".git", "target", "__pycache__"].contains(&&*name)
             || name.ends_with(".new")
             || (path.starts_with("reports") && path.components().count() > 1 && name != "README.md")
-            || path.starts_with("subjects/fuzz/artifacts")
-            || path.starts_with("subjects/fuzz/corpus")
     };
     let walk = walkdir::WalkDir::new(root()).into_iter().filter_entry(|entry| !is_made(entry));
     let files = walk.map(Result::unwrap).filter(|entry| entry.file_type().is_file());

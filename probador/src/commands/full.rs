@@ -14,7 +14,7 @@ use crate::exit::ExitStatus;
 use crate::gate::{Gate, decide};
 use crate::lint::{self, RULES};
 use crate::printer::{Format, Printer, Tone};
-use crate::process::Program;
+use crate::process::{Program, not_interrupted};
 use crate::prove::{Keys, ProofBook, ProofStanding};
 use crate::report::{
     Folder, ImpostorTable, InputPaths, Performances, Report, RunVerdict, TableStanding, annotations,
@@ -110,6 +110,7 @@ pub(super) fn execute(
         printer.advance();
     });
     printer.end_progress();
+    not_interrupted()?;
     if let Some(error) = log_error {
         return Err(error);
     }

@@ -11,6 +11,7 @@ use crate::engine::{Engine, Options};
 use crate::exit::ExitStatus;
 use crate::impostors::{Cast, Performance, Reception};
 use crate::printer::{Format, Printer, Tone};
+use crate::process::not_interrupted;
 use crate::prove::Keys;
 use crate::report::Performances;
 
@@ -34,6 +35,7 @@ pub(super) fn run(
     let mut performances = Vec::new();
     for &impostor in impostors {
         performances.push(cast.perform(impostor)?);
+        not_interrupted()?;
         printer.advance();
     }
     printer.end_progress();

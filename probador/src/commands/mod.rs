@@ -37,10 +37,25 @@ pub use trace::TraceCommand;
 use crate::cli::{ChecklistCommand, Cli, Command, Global};
 use crate::exit::ExitStatus;
 use crate::printer::{Printer, Tone};
+use crate::process::{end_children_on_interrupt, is_interrupted};
 use crate::workspace::{LoadError, Workspace};
 
 /// Runs what was typed.
 pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    // A stand-in is ended by whoever started it.
+    if !matches!(cli.command, Command::Misbehave(_)) {
+        end_children_on_interrupt()?;
+    }
+    let came = dispatch(cli, printer);
+    if is_interrupted() {
+        printer.end_progress();
+        printer.error("interrupted; everything that was started has been ended");
+        return Ok(ExitStatus::Interrupted);
+    }
+    came
+}
+
+fn dispatch(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let global = cli.global;
     match cli.command {
         Command::Full(args) => full::run(&args, &global, printer),

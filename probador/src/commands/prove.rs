@@ -13,6 +13,7 @@ use crate::cli::{Global, ProveArgs};
 use crate::engine::{Engine, Options};
 use crate::exit::ExitStatus;
 use crate::printer::{Format, Printer, Tone};
+use crate::process::{is_interrupted, not_interrupted};
 use crate::prove::{
     Doubt, Keys, Matrix, PROOFS, Proof, Proofs, Reaction, Scratch, Standing, Target, TargetName, TargetTrial,
     Trials, obstacle, targets,
@@ -75,11 +76,15 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
             }
         }
         printer.advance();
+        if is_interrupted() {
+            return;
+        }
         keeper.note(&model, job, &trial);
         trials.insert(job.target.name(), trial);
     });
     printer.end_progress();
     keeper.write()?;
+    not_interrupted()?;
     try_in_sources(&engine, &open, &mut trials, printer, |job, trial| keeper.keep(&model, job, trial))?;
     let trials: Vec<TargetTrial> = trials.into_values().collect();
     let matrix = args.matrix.then(|| matrix(args, &engine, &tried, printer)).transpose()?;
@@ -220,6 +225,7 @@ fn try_in_sources(
             jobs.into_iter().partition(|(claim, _)| calm[&claim.id] != Reaction::Green);
         let calm_claims: Vec<&Claim> = calm.iter().map(|(claim, _)| *claim).collect();
         let reactions = react_in_sources(&scratch, &fault.edits, engine, &calm_claims);
+        not_interrupted()?;
         for (_, job) in nervous {
             let why = "its check is not green when the sources are built as they are".to_owned();
             trials

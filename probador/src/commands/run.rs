@@ -17,7 +17,7 @@ use crate::exit::ExitStatus;
 use crate::models::{ModelChoice, choose};
 use crate::playbook::{self, Playbook, PlaybookId, PlaybookReport, REQUIRED_PLAYBOOKS, Stage, read_all};
 use crate::printer::{Format, Printer, Tone};
-use crate::process::{end_children_on_interrupt, is_interrupted};
+use crate::process::{is_interrupted, not_interrupted};
 use crate::runner::in_lanes;
 use crate::workspace::{LoadError, Workspace};
 
@@ -80,7 +80,6 @@ pub(super) fn run(
         printer.error("no playbook was selected\nhint: `cargo probador playbook list` names every playbook");
         return Ok(ExitStatus::NothingRan);
     }
-    end_children_on_interrupt()?;
     if !args.no_build {
         build_apr(&workspace, printer)?;
     }
@@ -88,10 +87,7 @@ pub(super) fn run(
     let started = Instant::now();
     let mut came = run_all(args, &workspace, &model, &playbooks, printer)?;
     printer.end_progress();
-    if is_interrupted() {
-        printer.error("interrupted; everything that was started has been ended");
-        return Ok(ExitStatus::Interrupted);
-    }
+    not_interrupted()?;
     came.sort_by(|a, b| a.id().cmp(b.id()));
     let seconds = started.elapsed().as_secs_f64();
     match args.format {

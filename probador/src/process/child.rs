@@ -26,17 +26,23 @@ static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static N_STARTED: AtomicU64 = AtomicU64::new(0);
 
 /// From now on Ctrl-C ends every child with all it started, and starts no other; whoever waits for one goes on and can
-/// clean up. A second Ctrl-C ends this process at once.
+/// clean up. Without a child, and at a second Ctrl-C, this process ends at once.
 pub fn end_children_on_interrupt() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
-        if IS_INTERRUPTED.swap(true, Ordering::SeqCst) {
+        let was_interrupted = IS_INTERRUPTED.swap(true, Ordering::SeqCst);
+        let alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        if was_interrupted || alive.is_empty() {
             std::process::exit(i32::from(crate::exit::ExitStatus::Interrupted.code()));
         }
-        for &id in ALIVE.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            signal_group(id, Signal::KILL);
-        }
+        alive.iter().for_each(|&id| signal_group(id, Signal::KILL));
     })
     .context("cannot listen for Ctrl-C")
+}
+
+/// An error once Ctrl-C was pressed: what was being done is not whole.
+pub fn not_interrupted() -> anyhow::Result<()> {
+    anyhow::ensure!(!is_interrupted(), "interrupted");
+    Ok(())
 }
 
 /// Whether Ctrl-C was pressed.

@@ -9,7 +9,7 @@ mod stand_in;
 mod terminal;
 
 pub use background::{Background, Stopped};
-pub use child::{end_children_on_interrupt, is_interrupted};
+pub use child::{end_children_on_interrupt, is_interrupted, not_interrupted};
 pub use run::{Ended, Finished, Program, peak_memory, quoted, resident_memory, write_wrapper};
 pub use stand_in::{Printed, become_program, leave_behind, run_within, standard_input};
 pub use terminal::{Terminal, plain_text};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::child::{Group, Waited};
+use super::child::{Group, Waited, not_interrupted};
 
 /// Bytes kept of each stream; what comes later is read and dropped, so that the child never blocks.
 pub(super) const OUTPUT_LIMIT: usize = 4 << 20;
@@ -227,6 +227,8 @@ impl Program {
         for line in said.try_iter() {
             tell(&line);
         }
+        // What a child had done when it was ended is no result.
+        not_interrupted()?;
         Ok(Finished {
             command: self.command_line(),
             ended,

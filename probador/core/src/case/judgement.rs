@@ -141,9 +141,17 @@ mod tests {
     #[test]
     fn an_observation_that_falsifies_fails() {
         let mut judgement = Judgement::new();
-        judgement.exactly("positions", 3, 3, "", 3);
+        assert!(judgement.exactly("positions", 3, 3, "", 3));
         judgement.require(false, || "position 2 changed");
         assert_eq!(judgement.verdict(), Verdict::Fail { diagnosis: "position 2 changed".into() });
+    }
+
+    #[test]
+    fn a_count_must_be_exact() {
+        let mut judgement = Judgement::new();
+        assert!(!judgement.exactly("positions", 2, 3, "", 3));
+        assert!(!judgement.exactly("positions", 4, 3, "", 3));
+        assert_eq!(judgement.failures.len(), 2);
     }
 
     #[test]
