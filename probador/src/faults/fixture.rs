@@ -19,7 +19,7 @@ pub(super) enum Made {
 
 /// Faults, their rules, and which of the trees that the rule must flag is planted: the first whose description begins
 /// so.
-const TREES: [(&str, &str, &str); 18] = [
+const TREES: [(&str, &str, &str); 19] = [
     ("unsafe-without-reason", "G2", ""),
     ("model-read-into-memory", "G4", ""),
     ("raw-safetensors-in-inference", "G5", ""),
@@ -37,7 +37,8 @@ const TREES: [(&str, &str, &str); 18] = [
     ("naive-elements", "G8", ""),
     ("naive-matrix-product", "G8", "a matrix product"),
     ("push-without-capacity", "J23", ""),
-    ("dead-code-silenced", "I5", ""),
+    ("dead-code-silenced", "I5", "warnings silenced"),
+    ("public-item-unused", "I5", "public items that nobody"),
 ];
 
 /// Makes the fixture of the fault `name` in `folder`: a tree that the rule itself says it must flag.

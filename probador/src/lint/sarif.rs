@@ -152,6 +152,8 @@ fn as_uri(path: &str) -> String {
 mod tests {
     use super::super::{Finding, Suppressed};
     use super::*;
+    use crate::lint::{self, RULES};
+    use crate::workspace::Workspace;
 
     #[test]
     fn a_log_names_rule_place_and_reason() {
@@ -190,6 +192,18 @@ mod tests {
         );
         let suppressions = serde_json::json!([{"kind": "inSource", "justification": "a parser"}]);
         assert_eq!(run["results"][2]["suppressions"], suppressions);
+    }
+
+    /// Our own tree's log as types that were made from the published schema.
+    #[test]
+    fn a_log_is_what_the_published_schema_asks_for() {
+        let linted = lint::run(Workspace::find(None).unwrap().root(), &RULES).unwrap();
+        let log = serde_json::to_value(sarif(&linted)).unwrap();
+        let read: serde_sarif::sarif::Sarif = serde_json::from_value(log.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), log, "a key that the schema does not know is lost");
+        let mut without_text = log;
+        without_text["runs"][0]["results"][0].as_object_mut().unwrap().remove("message");
+        assert!(serde_json::from_value::<serde_sarif::sarif::Sarif>(without_text).is_err());
     }
 
     #[test]
