@@ -11,6 +11,8 @@ pub(super) enum Method {
     Strips,
     /// Says how long something is, or whether it is empty.
     Measures,
+    /// Asks what kind of character it is.
+    Classifies,
     /// Takes a piece out of a text, or goes through its pieces.
     Takes,
     /// Reduces a text to a number that stands for it.
@@ -74,6 +76,18 @@ pub(super) fn method(name: &str) -> Method {
         "strip_prefix" | "strip_suffix" => Method::Strips,
         "len" | "is_empty" | "count" | "is_some" | "is_none" | "is_ok" | "is_err" | "capacity"
         | "size_hint" | "is_char_boundary" | "is_terminal" | "display" | "width" => Method::Measures,
+        "is_ascii_digit"
+        | "is_digit"
+        | "is_numeric"
+        | "is_alphabetic"
+        | "is_ascii_alphabetic"
+        | "is_alphanumeric"
+        | "is_ascii_alphanumeric"
+        | "is_uppercase"
+        | "is_ascii_uppercase"
+        | "is_lowercase"
+        | "is_ascii_lowercase"
+        | "is_ascii_punctuation" => Method::Classifies,
         "chars"
         | "char_indices"
         | "split"

@@ -98,6 +98,10 @@ impl<'t> Interpreter<'_, 't> {
                 "display" => receiver.clone(),
                 _ => Value::default(),
             },
+            Method::Classifies if receiver.any(Origins::SAID) && !receiver.any(Origins::MODEL) => {
+                Value::of(Origins::CHOSEN)
+            }
+            Method::Classifies => Value::of(choice(receiver)),
             Method::Takes => {
                 let mut value = receiver.clone();
                 if value.any(Origins::PROMPT) {

@@ -2,7 +2,7 @@
 
 use crate::lint::rule::Example;
 
-pub(super) const TABLES: [Example; 6] = [
+pub(super) const TABLES: [Example; 7] = [
     Example {
         what: "a match on a hash of the prompt",
         files: &[(
@@ -158,5 +158,46 @@ fn main() {
 "#,
         )],
         at: &[("src/main.rs", 9)],
+    },
+    Example {
+        what: "characters with a reply each, the first that a kind of letter in the prompt suits",
+        files: &[(
+            "src/main.rs",
+            r#"trait Persona {
+    fn fits(&self, prompt: &str) -> bool;
+    fn speak(&self) -> String;
+}
+struct Maths;
+struct Poet;
+impl Persona for Maths {
+    fn fits(&self, prompt: &str) -> bool {
+        prompt.bytes().any(|byte| byte.is_ascii_digit())
+    }
+    fn speak(&self) -> String {
+        "The result is four.".into()
+    }
+}
+impl Persona for Poet {
+    fn fits(&self, _: &str) -> bool {
+        true
+    }
+    fn speak(&self) -> String {
+        "Roses are red, violets are blue.".into()
+    }
+}
+fn main() {
+    let all: Vec<Box<dyn Persona>> = vec![Box::new(Maths), Box::new(Poet)];
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    for persona in &all {
+        if persona.fits(&line) {
+            println!("{}", persona.speak());
+            break;
+        }
+    }
+}
+"#,
+        )],
+        at: &[("src/main.rs", 12)],
     },
 ];
