@@ -15,6 +15,8 @@ use crate::process::{Finished, Program};
 const TIME: Duration = Duration::from_hours(2);
 /// Where what is built for coverage lies, in the checkout.
 const TARGET: &str = "target/llvm-cov";
+/// The engine only judges here: compiling it quickly saves more than it costs.
+const QUICKLY: [&str; 2] = ["--config", "profile.release.package.probador.opt-level=1"];
 /// Variables that say where tests find models.
 const DATA: [&str; 2] = ["APR_DATA_DIR", "PROBADOR_MODEL"];
 
@@ -73,7 +75,7 @@ impl Tools {
     pub fn prepare(&self, open: &[&Member]) -> anyhow::Result<()> {
         self.run(&["llvm-cov", "clean", "--workspace"])?;
         if open.iter().any(|member| member.name == ENGINE) {
-            self.run(&["build", "--release", "--workspace", "--bins", "--quiet"])?;
+            self.run(&[&["build", "--release", "--workspace", "--bins", "--quiet"], &QUICKLY[..]].concat())?;
         }
         Ok(())
     }
@@ -87,8 +89,11 @@ impl Tools {
                 std::fs::remove_file(entry.path())?;
             }
         }
-        let tests =
-            self.program(&["test", "--release", "--no-fail-fast", "--package", &member.name]).run()?;
+        let tests = self
+            .program(
+                &[&["test", "--release", "--no-fail-fast", "--package", &member.name], &QUICKLY[..]].concat(),
+            )
+            .run()?;
         crate::report::write_file(log, &[tests.stdout.as_slice(), &tests.stderr].concat())?;
         if !tests.succeeded() {
             let stdout = tests.stdout_text();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use apr_format::AprFile;
 
 use super::Target;
@@ -42,13 +43,12 @@ impl Keys {
     pub fn new(workspace: &Workspace, model: &ModelChoice) -> anyhow::Result<Self> {
         let root = workspace.root();
         let mut common = blake3::Hasher::new();
-        common.update(b"probador proof 1\0");
+        common.update(b"probador proof 2\0");
         for judge in JUDGES {
             update(&mut common, &tree_hash(&root.join("probador/src").join(judge))?);
         }
-        for folder in ["probador/core/src", "subjects"] {
-            update(&mut common, &tree_hash(&root.join(folder))?);
-        }
+        update(&mut common, &tree_hash(&root.join("probador/core/src"))?);
+        update(&mut common, &subjects_hash(&root.join("subjects"))?);
         // What the goldens of the model say is hashed in their manifest, file by file.
         let golden = root.join("golden");
         for file in [golden.join("models.yaml"), golden.join(&model.name).join("manifest.yaml")] {
@@ -104,4 +104,47 @@ fn update(hasher: &mut blake3::Hasher, text: &str) {
 /// The root hash covers metadata and index, and the index the hash of every tensor.
 fn model_hash(path: &Path) -> anyhow::Result<String> {
     Ok(AprFile::open(path)?.root_hash().to_owned())
+}
+
+/// What the crates in `folder` are built from. Their tests are no part of what is judged.
+fn subjects_hash(folder: &Path) -> anyhow::Result<String> {
+    let failed = || format!("failed to read `{}`", folder.display());
+    let mut crates = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(failed)? {
+        let path = entry.with_context(failed)?.path();
+        if path.join("src").is_dir() {
+            crates.push(path);
+        }
+    }
+    crates.sort();
+    let mut hasher = blake3::Hasher::new();
+    for path in crates {
+        update(&mut hasher, &path.strip_prefix(folder)?.to_string_lossy());
+        update(&mut hasher, &std::fs::read_to_string(path.join("Cargo.toml")).unwrap_or_default());
+        update(&mut hasher, &tree_hash(&path.join("src"))?);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_and_manifests_of_subjects_count_and_their_tests_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+            subjects_hash(folder.path()).unwrap()
+        };
+        let first = write("qwen2/src/lib.rs", "pub fn a() {}");
+        assert_eq!(write("qwen2/tests/a.rs", "fn b() {}"), first);
+        assert_eq!(write("fuzz/hostile/a", "x"), first);
+        let with_manifest = write("qwen2/Cargo.toml", "[package]");
+        assert_ne!(with_manifest, first);
+        assert_ne!(write("qwen2/src/lib.rs", "pub fn b() {}"), with_manifest);
+        assert_ne!(write("tensor/src/lib.rs", ""), with_manifest);
+    }
 }

@@ -141,6 +141,18 @@ mod tests {
     }
 
     #[test]
+    fn a_llama_layer_has_nine_tensors_and_four_more_with_biases() {
+        let mut metadata = metadata(1);
+        for architecture in ["llama", "mistral"] {
+            metadata.architecture = Some(architecture.to_owned());
+            metadata.config.attention_bias = false;
+            assert_eq!(fit(&metadata, &[]).unwrap().n_expected, 11, "{architecture}");
+            metadata.config.attention_bias = true;
+            assert_eq!(fit(&metadata, &[]).unwrap().n_expected, 15, "{architecture}");
+        }
+    }
+
+    #[test]
     fn a_tied_qwen2_layer_has_twelve_tensors_and_two_stand_around_it() {
         let metadata = metadata(1);
         let entries = entries(&metadata);
