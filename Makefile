@@ -65,9 +65,7 @@ test-aarch64: ## test the NEON kernels under emulation
 	bash scripts/test_aarch64.sh
 
 coverage: ## measure what the tests execute, crates that have changed only
-	command -v cargo-llvm-cov >/dev/null || cargo install --locked --quiet cargo-llvm-cov
-	cargo probador coverage
+	(command -v cargo-llvm-cov >/dev/null || cargo install --locked --quiet cargo-llvm-cov) && cargo probador coverage
 
 mutants: ## change the code a little and see whether tests notice, crates that have changed only; takes hours
-	command -v cargo-mutants >/dev/null || cargo install --locked --quiet cargo-mutants
-	cargo probador mutants
+	(command -v cargo-mutants >/dev/null || cargo install --locked --quiet cargo-mutants) && cargo probador mutants

@@ -11,6 +11,7 @@ use apr_generation::{CausalLm, LogitRows, TensorKey};
 use apr_impostor::Impostor;
 use apr_tokenizer::{Message, TokenId};
 use checkout::{Checkout, probador};
+use probador::checklist::Claim;
 use probador::engine::{Engine, Options};
 use probador::golden::{GoldenSet, verify_prompt};
 use probador::impostors::{Cast, Reception};
@@ -34,7 +35,10 @@ fn no_impostor_passes_a_claim_of_behaviour() {
         for id in ["C1", "C4", "D1", "H10", "I14"] {
             assert!(red.contains(id), "{id} does not see {}: {:?}", impostor.name(), done.rows);
         }
-        let judged = engine.checklist().claims().iter().filter(|claim| claim.has_check()).count();
+        // What takes hours to measure is often of another state, and judges no model.
+        let is_judged =
+            |claim: &&Claim| claim.has_check() && !claim.needs.iter().any(|need| need.takes_hours());
+        let judged = engine.checklist().claims().iter().filter(is_judged).count();
         assert!(done.rows.len() + 3 >= judged, "{} of {judged} claims were judged", done.rows.len());
     }
 }
