@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Where clippy's result is kept, in the checkout.
@@ -34,9 +35,31 @@ impl ToolResult {
 
     /// Stores it at `path`, whole or not at all.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        crate::report::write_file(path, text.as_bytes())
+        write(path, self)
     }
+}
+
+/// Reads what is kept in a JSON file at `path`; nothing when there is none. Where it is something else, `wrong` says so
+/// of the file, and `command` of the engine makes it anew.
+pub fn read_kept<T: DeserializeOwned + Default>(
+    path: &Path,
+    wrong: &str,
+    command: &str,
+) -> anyhow::Result<T> {
+    if !path.exists() {
+        return Ok(T::default());
+    }
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    serde_json::from_str(&text).with_context(|| {
+        format!("`{}` {wrong}\nhint: delete it and run `cargo probador {command}`", path.display())
+    })
+}
+
+/// Writes `value` as a JSON file that people can compare, whole or not at all.
+pub fn write(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(value)? + "\n";
+    crate::report::write_file(path, text.as_bytes())
 }
 
 /// BLAKE3 over the names and contents of everything a compiler reads: Rust sources, manifests, tool settings.

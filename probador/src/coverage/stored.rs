@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::export::{FileMeasure, Measured, Seen};
 use super::{Line, Place, Places, Point, Side};
+use crate::stored::{read_kept, write};
 
 /// Where coverage is kept, in the checkout; committed.
 pub const COVERAGE: &str = "checklist/coverage.json";
@@ -79,23 +79,12 @@ pub struct Executed {
 impl StoredCoverage {
     /// Reads what is stored; nothing when there is no file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
-        serde_json::from_str(&text).with_context(|| {
-            format!(
-                "`{}` is not a stored coverage\nhint: delete it and run `cargo probador coverage`",
-                path.display()
-            )
-        })
+        read_kept(path, "is not a stored coverage", "coverage")
     }
 
     /// Writes it, whole or not at all.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        crate::report::write_file(path, text.as_bytes())
+        write(path, self)
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+
+use crate::stored::{read_kept, write};
 
 /// Where the result is kept, in the checkout; committed.
 pub const MUTANTS: &str = "checklist/mutants.json";
@@ -98,23 +99,12 @@ impl CrateResult {
 impl StoredMutants {
     /// Reads what is stored; nothing when there is no file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
-        serde_json::from_str(&text).with_context(|| {
-            format!(
-                "`{}` is no stored result of mutants\nhint: delete it and run `cargo probador mutants`",
-                path.display()
-            )
-        })
+        read_kept(path, "is no stored result of mutants", "mutants")
     }
 
     /// Writes it, whole or not at all.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        crate::report::write_file(path, text.as_bytes())
+        write(path, self)
     }
 
     /// Keeps what became of a share of a crate's mutants; what was stored under another key is of no use any more.

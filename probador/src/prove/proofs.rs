@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+
+use crate::stored::{read_kept, write};
 
 /// Where proofs are kept, in the checkout; committed.
 pub const PROOFS: &str = "checklist/proofs.json";
@@ -30,23 +31,12 @@ pub struct Proof {
 impl Proofs {
     /// Reads the proofs of a checkout; none when there is no file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
-        serde_json::from_str(&text).with_context(|| {
-            format!(
-                "`{}` is not a file of proofs\nhint: delete it and run `cargo probador prove`",
-                path.display()
-            )
-        })
+        read_kept(path, "is not a file of proofs", "prove")
     }
 
     /// Writes them, whole or not at all.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        crate::report::write_file(path, text.as_bytes())
+        write(path, self)
     }
 
     /// The faults that `claim` was red under on `model`, with everything as `key` says it is now.

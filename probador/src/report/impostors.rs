@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::write_file;
 use crate::checklist::ClaimId;
 use crate::impostors::{Performance, Reception};
+use crate::stored::{read_kept, write};
 
 /// The impostors as a report shows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -68,22 +67,12 @@ struct Kept {
 impl Performances {
     /// Reads what is kept at `path`; nothing when there is no file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
-        serde_json::from_str(&text).with_context(|| {
-            format!(
-                "`{}` does not hold performances of impostors\nhint: delete it and run `cargo probador impostors`",
-                path.display()
-            )
-        })
+        read_kept(path, "does not hold performances of impostors", "impostors")
     }
 
     /// Writes them, whole or not at all.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        write_file(path, (serde_json::to_string_pretty(self)? + "\n").as_bytes())
+        write(path, self)
     }
 
     /// Keeps `performances` with `model`, beside others made with the same `key`, in the place of any made with another.
