@@ -48,13 +48,20 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Plan, run, account for and report every case
+    #[command(
+        after_help = "Examples:\n  cargo probador full\n  cargo probador full C4 D1 --seed 7\n  cargo probador full --section A,B --model release"
+    )]
     Full(FullArgs),
     /// List the cases without opening a model
+    #[command(
+        after_help = "Examples:\n  cargo probador list\n  cargo probador list --tag playbook --format json"
+    )]
     List(ListArgs),
     /// Validate the checklist, or write its schemas
     #[command(subcommand)]
     Checklist(ChecklistCommand),
     /// Write the JSON schemas of the checklist's files and of playbooks
+    #[command(after_help = "Examples:\n  cargo probador schema\n  cargo probador schema --check")]
     Schema(SchemaArgs),
     /// Hold a model to its golden traces; record them, review and update them
     #[command(subcommand)]
@@ -71,16 +78,24 @@ pub enum Command {
     #[command(subcommand)]
     Tensor(TensorCommand),
     /// Lint the sources; with --clippy, run clippy and keep its result for claim G3
+    #[command(
+        after_help = "Examples:\n  cargo probador lint\n  cargo probador lint G7 --format sarif\n  cargo probador lint G7 G8 --root ../another-project\n\nAny folder of crates can be named; it needs no checklist."
+    )]
     Lint(LintArgs),
     /// Measure what the tests execute, and keep it for claims G1, I1, I2 and I3
     Coverage(CoverageArgs),
     /// Change the code a little, see whether a test notices, and keep it for claim I4
     Mutants(MutantsArgs),
     /// Show the newest report again, or write its pages anew
+    #[command(after_help = "Examples:\n  cargo probador report\n  cargo probador report --format json")]
     Report(ReportArgs),
     /// Run everything, and pass only when every claim is decided, passing and proven, or waived
+    #[command(after_help = "Example:\n  cargo probador gate --model release")]
     Gate(FullArgs),
     /// Run everything without colour; with --strict, hold it to the committed baseline
+    #[command(
+        after_help = "Examples:\n  cargo probador ci --strict\n  cargo probador ci --accept --model release"
+    )]
     Ci(CiArgs),
     /// Bind the newest report to what was judged, or hold such a statement to what is here
     #[command(subcommand)]
@@ -101,8 +116,10 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum ChecklistCommand {
     /// Report every problem with file, line and column
+    #[command(after_help = "Example:\n  cargo probador checklist validate")]
     Validate,
     /// Write the JSON schemas
+    #[command(after_help = "Example:\n  cargo probador checklist schema --check")]
     Schema(SchemaArgs),
 }
 
@@ -245,7 +262,7 @@ pub struct CoverageArgs {
 /// `mutants`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cargo probador mutants --crate compare\n  cargo probador mutants --in-diff main\n  \
+    after_help = "Examples:\n  cargo probador mutants --crate apr-format\n  cargo probador mutants --in-diff main\n  \
                         cargo probador mutants --shard 1/8 --fail-under 90\n\nWhat is stored in checklist/mutants.json and has not \
                         changed since is not tried again. A mutant that means the same as the code is listed with its reason in \
                         checklist/equivalent-mutants.yaml."
@@ -434,6 +451,26 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        let mut ahead = vec![Cli::command()];
+        let mut n_commands = 0;
+        while let Some(command) = ahead.pop() {
+            let below = command.get_subcommands().filter(|below| !below.is_hide_set());
+            ahead.extend(below.cloned());
+            if command.get_subcommands().next().is_none() {
+                let shown = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(
+                    shown.contains("\n  cargo probador ") && shown.contains(command.get_name()),
+                    "{}",
+                    command.get_name()
+                );
+                n_commands += 1;
+            }
+        }
+        assert!(n_commands > 25, "{n_commands}");
     }
 
     #[test]

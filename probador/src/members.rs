@@ -19,6 +19,8 @@ pub struct Member {
     pub folder: String,
     /// The crates of the workspace that its tests are built from, itself left out.
     pub below: BTreeSet<String>,
+    /// Hash of the outside packages it is built from.
+    pub outside: String,
     /// Hash of its files, of those of the crates below, and of the outside packages they are built from.
     pub key: String,
 }
@@ -47,11 +49,13 @@ pub fn members(root: &Path) -> anyhow::Result<Vec<Member>> {
         for part in below.iter().map(String::as_str).chain([name.as_str()]) {
             hasher.update(format!("{part}\0{}\0", hashes[part]).as_bytes());
         }
+        let mut outside = blake3::Hasher::new();
         for package in lock.reached(name) {
             hasher.update(format!("{package}\0").as_bytes());
+            outside.update(format!("{package}\0").as_bytes());
         }
-        let key = hasher.finalize().to_hex().to_string();
-        members.push(Member { name: name.clone(), folder: folder.clone(), below, key });
+        let [key, outside] = [hasher, outside].map(|hasher| hasher.finalize().to_hex().to_string());
+        members.push(Member { name: name.clone(), folder: folder.clone(), below, outside, key });
     }
     members.sort_by_key(|member| (member.below.len(), member.name.clone()));
     Ok(members)
@@ -59,23 +63,30 @@ pub fn members(root: &Path) -> anyhow::Result<Vec<Member>> {
 
 /// BLAKE3 over the names and contents of the files under `root`, but for what builds and tests leave there.
 pub fn folder_hash(root: &Path) -> anyhow::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for file in files(root) {
+        let (name, contents) = file?;
+        hasher.update(format!("{name}\0{}\0", contents.len()).as_bytes());
+        hasher.update(&contents);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The names and contents of the files under `root` in order of name, but for what builds and tests leave there.
+pub fn files(root: &Path) -> impl Iterator<Item = anyhow::Result<(String, Vec<u8>)>> {
     let walk = walkdir::WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(|entry| {
         let name = entry.file_name().to_string_lossy();
         let is_left = ["target", "mutants.out"].contains(&&*name)
             || [".new", ".profraw"].iter().any(|end| name.ends_with(end));
         entry.depth() == 0 || !(is_left || name.starts_with('.'))
     });
-    let mut hasher = blake3::Hasher::new();
-    for entry in walk {
+    walk.filter(|entry| entry.as_ref().map_or(true, |entry| entry.file_type().is_file())).map(move |entry| {
         let entry = entry.with_context(|| format!("failed to read `{}`", root.display()))?;
-        if entry.file_type().is_file() {
-            let name = entry.path().strip_prefix(root)?.to_string_lossy().into_owned();
-            let contents = std::fs::read(entry.path())?;
-            hasher.update(format!("{name}\0{}\0", contents.len()).as_bytes());
-            hasher.update(&contents);
-        }
-    }
-    Ok(hasher.finalize().to_hex().to_string())
+        let name = entry.path().strip_prefix(root)?.to_string_lossy().into_owned();
+        let contents = std::fs::read(entry.path())
+            .with_context(|| format!("failed to read `{}`", entry.path().display()))?;
+        Ok((name, contents))
+    })
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

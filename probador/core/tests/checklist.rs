@@ -54,6 +54,17 @@ fn the_committed_checklist_has_118_rows_and_180_points() {
 }
 
 #[test]
+fn every_fault_that_a_claim_lists_is_found_by_its_name() {
+    let checklist = load_committed();
+    assert!(checklist.faults().len() > 100, "{} faults", checklist.faults().len());
+    for claim in checklist.claims() {
+        for name in &claim.faults {
+            assert!(checklist.faults()[name].diagnostic(claim.id).is_some(), "{}: {name}", claim.id);
+        }
+    }
+}
+
+#[test]
 fn the_points_are_those_of_the_verification_brief() {
     let worth_more = [
         (6, "C1 D1"),
@@ -306,6 +317,12 @@ fn a_fault_that_is_defined_twice_is_refused() {
     let problems = spoiled("faults.yaml", before, "- name: truncated-file\n");
     let twice = "fault `truncated-file` is defined twice, first in line 7";
     assert!(problems.iter().any(|problem| problem.contains(twice)), "{problems:#?}");
+}
+
+#[test]
+fn everything_that_people_write_has_a_schema() {
+    let names: Vec<&str> = schemas().iter().map(|schema| schema.name).collect();
+    assert_eq!(names, ["schema.json", "faults.schema.json", "waivers.schema.json"]);
 }
 
 #[test]

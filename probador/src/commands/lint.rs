@@ -1,6 +1,7 @@
 //! `lint`: the project's own rules; and clippy's result, kept for claim G3 with the hash of the tree it saw.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::Context as _;
 use serde_json::Value;
@@ -16,10 +17,15 @@ use crate::workspace::Workspace;
 
 /// Runs what was asked for.
 pub(super) fn run(args: &LintArgs, global: &Global, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
-    let workspace = workspace(global)?;
     if !args.clippy {
-        return own_rules(args, &workspace, printer);
+        // The rules judge any tree of crates; one that is named needs no checklist.
+        let root = match &global.root {
+            Some(root) => std::path::absolute(root)?,
+            None => workspace(global)?.root().to_owned(),
+        };
+        return own_rules(args, &root, printer);
     }
+    let workspace = workspace(global)?;
     let result = clippy(&workspace)?;
     result.write(&workspace.path(CLIPPY))?;
     for finding in &result.findings {
@@ -35,13 +41,13 @@ pub(super) fn run(args: &LintArgs, global: &Global, printer: &mut Printer) -> an
 }
 
 /// Applies the project's own rules.
-fn own_rules(args: &LintArgs, workspace: &Workspace, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+fn own_rules(args: &LintArgs, root: &Path, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let rules: Vec<&Rule> = if args.rules.is_empty() {
         RULES.to_vec()
     } else {
         args.rules.iter().map(|id| lint::find(id)).collect::<Result<_, _>>()?
     };
-    let linted = lint::run(workspace.root(), &rules)?;
+    let linted = lint::run(root, &rules)?;
     match args.format {
         LintFormat::Human => print_human(&linted, !args.rules.is_empty(), printer),
         LintFormat::Json => printer.data(&serde_json::to_string_pretty(&linted)?),
@@ -93,7 +99,7 @@ fn clippy(workspace: &Workspace) -> anyhow::Result<ToolResult> {
             Some("compiler-artifact")
                 if message["manifest_path"]
                     .as_str()
-                    .is_some_and(|path| std::path::Path::new(path).starts_with(workspace.root())) =>
+                    .is_some_and(|path| Path::new(path).starts_with(workspace.root())) =>
             {
                 packages.insert(message["package_id"].to_string());
             }

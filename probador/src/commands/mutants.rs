@@ -8,8 +8,8 @@ use crate::cli::{Global, MutantsArgs};
 use crate::exit::ExitStatus;
 use crate::members::{self, Member, members};
 use crate::mutants::{
-    CrateResult, Equivalent, MUTANTS, Mutant, Score, Share, StoredMutants, Tool, Tried, find, is_stale,
-    mutated, score,
+    CrateResult, Equivalent, MUTANTS, Mutant, Score, Share, State, StoredMutants, Tool, Tried, find,
+    is_stale, mutated, score,
 };
 use crate::printer::{Format, Printer, Tone};
 use crate::process::Program;
@@ -56,29 +56,75 @@ fn try_open(
         Some(shard) => Share::Of { index: shard.index(), n: shard.n() },
     };
     let name = share.name().unwrap_or_default();
-    let is_known = |member: &Member| {
-        stored.crates.get(&member.name).is_some_and(|result| {
-            result.shares.contains_key(&name) || (share == Share::All && result.whole().is_some())
-        })
-    };
-    let is_open = |member: &&&Member| args.fresh || is_stale(member, stored) || !is_known(member);
-    let open: Vec<&Member> = asked.iter().filter(is_open).copied().collect();
+    let all = members(workspace.root())?;
+    let mut open = Vec::new();
+    for member in asked {
+        let state = State::of(workspace.root(), &all, member)?;
+        let work = Work::of(&state, stored.crates.get(&member.name), &share, args.fresh);
+        open.extend(work.into_iter().map(|work| (*member, state.clone(), work)));
+    }
     if open.is_empty() {
         printer.talk("nothing has changed since its mutants were tried");
         return Ok(());
     }
     let tool = Tool::find(workspace.root())?;
     printer.talk(&format!("{}: each mutant is a build; this takes long", tool.version()));
-    for member in open {
-        printer.talk(&format!("{}: trying its mutants, {name}", member.name));
-        let tried = tool.run(member, &share, &folder(workspace, member))?;
+    for (member, state, work) in open {
+        let tried = match &work {
+            Work::Survivors(survivors) => {
+                let n = survivors.len();
+                printer.talk(&format!("{}: tests were added; trying {n} survivors again", member.name));
+                // With none to name, the tool would try all.
+                if n == 0 {
+                    Tried::default()
+                } else {
+                    tool.run(member, &Share::These(survivors.clone()), &folder(workspace, member))?
+                }
+            }
+            Work::Share => {
+                printer.talk(&format!("{}: trying its mutants, {name}", member.name));
+                tool.run(member, &share, &folder(workspace, member))?
+            }
+        };
         if members::find(&members(workspace.root())?, &member.name)?.key != member.key {
             bail!("the sources of {} changed while its mutants were tried\nhint: run it again", member.name);
         }
-        stored.keep(&member.name, &member.key, tool.version(), &name, tried);
+        match work {
+            Work::Survivors(_) => stored.keep_again(&member.name, state, &tried)?,
+            Work::Share => stored.keep(&member.name, state, tool.version(), &name, tried),
+        }
         stored.write(&workspace.path(MUTANTS))?;
     }
     Ok(())
+}
+
+/// What there is to try in a crate.
+#[derive(Debug, PartialEq, Eq)]
+enum Work {
+    /// Those that survived before tests were added.
+    Survivors(Vec<Mutant>),
+    /// The share that was asked for.
+    Share,
+}
+
+impl Work {
+    /// What is open in a crate of this state, of which `stored` is kept.
+    fn of(state: &State, stored: Option<&CrateResult>, share: &Share, is_fresh: bool) -> Vec<Self> {
+        let usable = stored.filter(|result| {
+            !is_fresh && (result.state == *state || state.only_adds_tests_to(&result.state))
+        });
+        let Some(result) = usable else { return vec![Self::Share] };
+        let mut work = Vec::new();
+        if result.state != *state {
+            work.push(Self::Survivors(result.so_far().missed));
+        }
+        let is_known = share.name().is_some_and(|name| result.shares.contains_key(&name))
+            || (*share == Share::All && result.whole().is_some());
+        if !is_known {
+            work.push(Self::Share);
+        }
+        work
+    }
 }
 
 fn folder(workspace: &Workspace, member: &Member) -> std::path::PathBuf {
@@ -141,10 +187,10 @@ fn report(
             let undecided = match result {
                 None => Some("not tried"),
                 Some(_) if is_stale(member, stored) => Some("stale"),
-                Some(result) if result.whole().is_none() => Some("only a share was tried"),
+                Some(result) if result.whole().is_none() => Some("so far; shares are open"),
                 Some(_) => None,
             };
-            Row { name: &member.name, tried: result.and_then(CrateResult::whole), undecided }
+            Row { name: &member.name, tried: result.map(CrateResult::so_far), undecided }
         })
         .collect();
     match args.format {
@@ -204,5 +250,50 @@ fn print_counts(rows: &[Row<'_>], printer: &mut Printer) {
         });
         let note = printer.paint(Tone::Unsure, row.undecided.unwrap_or_default());
         printer.data(format!("{:<14}{counts}  {note}", row.name).trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(tests: &[&str]) -> State {
+        let tests: std::collections::BTreeSet<String> = tests.iter().map(|&test| test.to_owned()).collect();
+        State { key: format!("{tests:?}"), code: "c".to_owned(), tests }
+    }
+
+    #[test]
+    fn what_is_known_is_not_tried_again_and_survivors_are_once_tests_were_added() {
+        let survivor = Mutant {
+            file: "a.rs".to_owned(),
+            line: 1,
+            column: 1,
+            mutant: "replace < with <= in a".to_owned(),
+            text: "a < b".to_owned(),
+        };
+        let tried = Tried { caught: 3, missed: vec![survivor.clone()], ..Tried::default() };
+        let mut stored = StoredMutants::default();
+        stored.keep("apr-format", state(&["a"]), "t", "1/2", tried);
+        let half = Share::Of { index: 1, n: 2 };
+        let work = |tests: &[&str], share: &Share, is_fresh| {
+            Work::of(&state(tests), stored.crates.get("apr-format"), share, is_fresh)
+        };
+        assert_eq!(work(&["a"], &half, false), []);
+        assert_eq!(work(&["a"], &half, true), [Work::Share]);
+        assert_eq!(work(&["a"], &Share::All, false), [Work::Share]);
+        assert_eq!(work(&["a", "b"], &half, false), [Work::Survivors(vec![survivor.clone()])]);
+        let other = Share::Of { index: 2, n: 2 };
+        assert_eq!(work(&["a", "b"], &other, false), [Work::Survivors(vec![survivor]), Work::Share]);
+        assert_eq!(work(&["b"], &half, false), [Work::Share]);
+        assert_eq!(Work::of(&state(&[]), None, &half, false), [Work::Share]);
+    }
+
+    #[test]
+    fn shares_that_make_a_whole_are_all_of_it() {
+        let mut stored = StoredMutants::default();
+        for share in ["1/2", "2/2"] {
+            stored.keep("apr-format", state(&[]), "t", share, Tried { caught: 3, ..Tried::default() });
+        }
+        assert_eq!(Work::of(&state(&[]), stored.crates.get("apr-format"), &Share::All, false), []);
     }
 }

@@ -134,7 +134,13 @@ mod tests {
     use crate::coverage::stored::Executed;
 
     fn member(name: &str, key: &str) -> Member {
-        Member { name: name.into(), folder: name.into(), below: [].into(), key: key.into() }
+        Member {
+            name: name.into(),
+            folder: name.into(),
+            below: [].into(),
+            outside: String::new(),
+            key: key.into(),
+        }
     }
 
     fn run(file: &str, total: usize, missed: &[u32]) -> Run {

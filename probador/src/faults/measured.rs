@@ -7,7 +7,7 @@ use crate::coverage::{
     COVERAGE, Counts, FileCounts, Line, Point, Run, Side, Sources, StoredCoverage, VERDICT_CORE,
 };
 use crate::members::members;
-use crate::mutants::{MUTANTS, Mutant, StoredMutants, Tried, mutated};
+use crate::mutants::{MUTANTS, Mutant, State, StoredMutants, Tried, mutated};
 use crate::workspace::Workspace;
 
 /// Makes the stored result with the fault `name` in `folder`.
@@ -106,7 +106,8 @@ fn mutants(folder: &Path, n_missed: u32) -> anyhow::Result<PathBuf> {
         });
         let missed = (1..=n_missed).map(survivor).chain(listed).collect();
         let tried = Tried { caught: 20 - n_missed as usize, missed, ..Tried::default() };
-        stored.keep(&member.name, &member.key, "a planted result", "1/1", tried);
+        let state = State { key: member.key.clone(), ..State::default() };
+        stored.keep(&member.name, state, "a planted result", "1/1", tried);
     }
     let path = folder.join(file_name(MUTANTS));
     stored.write(&path)?;

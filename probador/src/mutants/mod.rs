@@ -4,11 +4,14 @@
 //! (`members.rs`) changes with them, and with no crate above. A mutant that no test can notice since it means the
 //! same is listed with its reason in `checklist/equivalent-mutants.yaml`; one listed there that is gone, or that a test
 //! does notice, is an error.
+//!
+//! Trying every mutant takes hours. After nothing but tests were added, only those that had survived are tried again.
 
 mod equivalent;
 mod mutated;
 mod outcome;
 mod standing;
+mod state;
 mod stored;
 mod tool;
 
@@ -16,5 +19,6 @@ pub use equivalent::{EQUIVALENT, Equivalent, load_equivalent};
 pub use mutated::{find, mutated};
 pub use outcome::read_outcomes;
 pub use standing::{Score, is_stale, score};
+pub use state::State;
 pub use stored::{CrateResult, MUTANTS, Mutant, StoredMutants, Tried};
 pub use tool::{Share, Tool};

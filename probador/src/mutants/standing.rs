@@ -73,7 +73,7 @@ pub fn score(member: &Member, stored: &StoredMutants, listed: &[Equivalent]) -> 
 
 /// Whether what is stored of `member` is missing or of another state.
 pub fn is_stale(member: &Member, stored: &StoredMutants) -> bool {
-    stored.crates.get(&member.name).is_none_or(|result| result.key != member.key)
+    stored.crates.get(&member.name).is_none_or(|result| result.state.key != member.key)
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::members::members;
-    use crate::mutants::find;
+    use crate::mutants::{State, find};
 
     fn mutant(line: u32, text: &str) -> Mutant {
         Mutant {
@@ -104,7 +104,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let members = members(root).unwrap();
         let member = find(&members, "apr-qwen2").unwrap();
-        let key = if stale { "before" } else { &member.key };
+        let key = if stale { "before" } else { member.key.as_str() };
         let tried = Tried {
             caught: 17,
             timeout: 1,
@@ -113,7 +113,8 @@ mod tests {
         };
         let mut stored = StoredMutants::default();
         if !share.is_empty() {
-            stored.keep("apr-qwen2", key, "t", share, tried);
+            let state = State { key: key.to_owned(), ..State::default() };
+            stored.keep("apr-qwen2", state, "t", share, tried);
         }
         score(member, &stored, listed)
     }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
+use super::State;
 use crate::stored::{read_kept, write};
 
 /// Where the result is kept, in the checkout; committed.
@@ -22,8 +24,8 @@ pub struct StoredMutants {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CrateResult {
-    /// Hash of what the result depends on; see `members.rs`.
-    pub key: String,
+    /// What the result depends on.
+    pub state: State,
     /// The tool and its version.
     pub tool: String,
     /// Shares of the mutants that were tried, `1/1` when all were at once.
@@ -84,6 +86,11 @@ impl Tried {
 }
 
 impl CrateResult {
+    /// What became of those that were tried.
+    pub fn so_far(&self) -> Tried {
+        self.shares.values().fold(Tried::default(), Tried::and)
+    }
+
     /// What became of all mutants, if every share of them was tried.
     pub fn whole(&self) -> Option<Tried> {
         let n_of = |share: &String| share.split_once('/').and_then(|(_, n)| n.parse::<usize>().ok());
@@ -107,21 +114,44 @@ impl StoredMutants {
         write(path, self)
     }
 
-    /// Keeps what became of a share of a crate's mutants; what was stored under another key is of no use any more.
-    pub fn keep(&mut self, name: &str, key: &str, tool: &str, share: &str, tried: Tried) {
+    /// Keeps what became of a share of a crate's mutants; what was stored of another state is of no use any more.
+    pub fn keep(&mut self, name: &str, state: State, tool: &str, share: &str, tried: Tried) {
         let result = self.crates.entry(name.to_owned()).or_default();
-        if result.key != key || share == "1/1" {
+        if result.state != state || share == "1/1" {
             result.shares.clear();
         }
-        key.clone_into(&mut result.key);
+        result.state = state;
         tool.clone_into(&mut result.tool);
         result.shares.insert(share.to_owned(), tried);
+    }
+
+    /// Keeps what became of the survivors of a crate, tried again in a `state` that only adds tests.
+    pub fn keep_again(&mut self, name: &str, state: State, tried: &Tried) -> anyhow::Result<()> {
+        let result = self.crates.entry(name.to_owned()).or_default();
+        let n_before: usize = result.shares.values().map(|share| share.missed.len()).sum();
+        if tried.unviable > 0 || tried.viable() != n_before {
+            bail!(
+                "{} of {n_before} survivors of {name} were found again\nhint: cargo probador mutants --fresh --crate {name}",
+                tried.viable()
+            );
+        }
+        for share in result.shares.values_mut() {
+            let before = share.missed.len();
+            share.missed.retain(|mutant| tried.missed.contains(mutant));
+            share.caught += before - share.missed.len();
+        }
+        result.state = state;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn state(key: &str) -> State {
+        State { key: key.to_owned(), ..State::default() }
+    }
 
     fn tried(caught: usize, missed: &[u32]) -> Tried {
         let mutant = |&line: &u32| Mutant {
@@ -137,23 +167,38 @@ mod tests {
     #[test]
     fn shares_make_a_whole_once_all_are_there() {
         let mut stored = StoredMutants::default();
-        stored.keep("apr-format", "k", "t", "1/2", tried(3, &[]));
+        stored.keep("apr-format", state("k"), "t", "1/2", tried(3, &[]));
         assert_eq!(stored.crates["apr-format"].whole(), None);
-        stored.keep("apr-format", "k", "t", "2/2", tried(4, &[7]));
+        stored.keep("apr-format", state("k"), "t", "2/2", tried(4, &[7]));
         let whole = stored.crates["apr-format"].whole().unwrap();
         assert_eq!((whole.caught, whole.missed.len(), whole.viable()), (7, 1, 8));
         assert_eq!(whole.missed[0].to_string(), "a.rs:7:1: replace < with <= in a");
-        stored.keep("apr-format", "k", "t", "1/1", tried(8, &[]));
+        stored.keep("apr-format", state("k"), "t", "1/1", tried(8, &[]));
         assert_eq!(stored.crates["apr-format"].shares.len(), 1, "all at once replaces shares");
     }
 
     #[test]
     fn a_share_of_another_state_is_dropped() {
         let mut stored = StoredMutants::default();
-        stored.keep("apr-format", "before", "t", "1/2", tried(3, &[]));
-        stored.keep("apr-format", "now", "t", "2/2", tried(4, &[]));
+        stored.keep("apr-format", state("before"), "t", "1/2", tried(3, &[]));
+        stored.keep("apr-format", state("now"), "t", "2/2", tried(4, &[]));
         assert_eq!(stored.crates["apr-format"].whole(), None);
         assert_eq!(stored.crates["apr-format"].shares.keys().collect::<Vec<_>>(), ["2/2"]);
+    }
+
+    #[test]
+    fn survivors_that_a_new_test_notices_are_caught_in_their_share() {
+        let mut stored = StoredMutants::default();
+        stored.keep("apr-format", state("k"), "t", "1/2", tried(3, &[2, 5]));
+        stored.keep("apr-format", state("k"), "t", "2/2", tried(4, &[7]));
+        stored.keep_again("apr-format", state("more"), &tried(2, &[5])).unwrap();
+        let result = &stored.crates["apr-format"];
+        assert_eq!((&result.shares["1/2"], &result.shares["2/2"]), (&tried(4, &[5]), &tried(5, &[])));
+        assert_eq!(result.state.key, "more");
+        let error = stored.keep_again("apr-format", state("k"), &tried(0, &[])).unwrap_err().to_string();
+        assert!(error.starts_with("0 of 1 survivors of apr-format were found again\nhint:"), "{error}");
+        let unviable = Tried { unviable: 1, ..tried(1, &[]) };
+        stored.keep_again("apr-format", state("k"), &unviable).unwrap_err();
     }
 
     #[test]
@@ -162,7 +207,7 @@ mod tests {
         let path = folder.path().join("mutants.json");
         assert_eq!(StoredMutants::read(&path).unwrap(), StoredMutants::default());
         let mut stored = StoredMutants::default();
-        stored.keep("apr-format", "k", "t", "1/1", tried(3, &[2, 5]));
+        stored.keep("apr-format", state("k"), "t", "1/1", tried(3, &[2, 5]));
         stored.write(&path).unwrap();
         assert_eq!(StoredMutants::read(&path).unwrap(), stored);
         std::fs::write(&path, "3").unwrap();

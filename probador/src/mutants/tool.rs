@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 
-use super::{Tried, read_outcomes};
+use super::{Mutant, Tried, read_outcomes};
 use crate::members::Member;
 use crate::process::{Ended, Program};
 
 /// How long all mutants of one crate may take.
 const TIME: Duration = Duration::from_hours(24);
-/// How long the tests may take on one mutant, in seconds.
-const TEST_SECONDS: &str = "300";
+/// How long the tests may take on one mutant: this many times as long as without any, and never less than so many
+/// seconds. A mutant that loops costs all of that.
+const LIMIT: [&str; 4] = ["--timeout-multiplier", "4", "--minimum-test-timeout", "20"];
 /// Variables that say where tests find models.
 const DATA: [&str; 2] = ["APR_DATA_DIR", "PROBADOR_MODEL"];
 
@@ -35,17 +36,19 @@ pub enum Share {
         /// Of how many.
         n: usize,
     },
+    /// These alone.
+    These(Vec<Mutant>),
     /// Those in the lines that this file of differences adds or changes.
     InDiff(PathBuf),
 }
 
 impl Share {
-    /// What a stored result calls it; those of a difference are not stored.
+    /// What a stored result calls it; a part that has no name is not stored as one.
     pub fn name(&self) -> Option<String> {
         match self {
             Self::All => Some("1/1".to_owned()),
             Self::Of { index, n } => Some(format!("{index}/{n}")),
-            Self::InDiff(_) => None,
+            Self::These(_) | Self::InDiff(_) => None,
         }
     }
 }
@@ -101,13 +104,19 @@ fn arguments(member: &Member, share: &Share, folder: &Path) -> Vec<String> {
     let mut arguments: Vec<String> =
         ["mutants", "--package", &member.name, "--file", &files].map(str::to_owned).into();
     arguments.extend(
-        ["--jobs", "1", "--profile", "mutants", "--no-shuffle", "--timeout", TEST_SECONDS].map(str::to_owned),
+        ["--jobs", "1", "--profile", "mutants", "--no-shuffle"].iter().chain(&LIMIT).map(|&s| s.to_owned()),
     );
     arguments.extend(["--output".to_owned(), folder.display().to_string()]);
     match share {
         Share::All => {}
         // The tool counts from 0.
         Share::Of { index, n } => arguments.extend(["--shard".to_owned(), format!("{}/{n}", index - 1)]),
+        Share::These(mutants) => {
+            // One expression: the tool takes a mutant that any of several matches.
+            let names: Vec<String> =
+                mutants.iter().map(|mutant| regex::escape(&mutant.to_string())).collect();
+            arguments.extend(["--re".to_owned(), format!("^({})$", names.join("|"))]);
+        }
         Share::InDiff(diff) => arguments.extend(["--in-diff".to_owned(), diff.display().to_string()]),
     }
     arguments
@@ -126,6 +135,7 @@ mod tests {
             name: "apr-qwen2".into(),
             folder: "subjects/qwen2".into(),
             below: [].into(),
+            outside: String::new(),
             key: "k".into(),
         };
         arguments(&member, share, Path::new("out")).join(" ")
@@ -136,9 +146,23 @@ mod tests {
         assert_eq!(
             line(&Share::Of { index: 1, n: 4 }),
             "mutants --package apr-qwen2 --file subjects/qwen2/src/**/*.rs --jobs 1 --profile mutants --no-shuffle \
-             --timeout 300 --output out --shard 0/4"
+             --timeout-multiplier 4 --minimum-test-timeout 20 --output out --shard 0/4"
         );
         assert!(line(&Share::InDiff("a.diff".into())).ends_with("--output out --in-diff a.diff"));
+    }
+
+    #[test]
+    fn survivors_are_named_one_by_one_and_nothing_in_their_names_is_an_expression() {
+        let survivor = |line: u32| Mutant {
+            file: "subjects/qwen2/src/mlp.rs".to_owned(),
+            line,
+            column: 5,
+            mutant: "replace + with - in mlp".to_owned(),
+            text: String::new(),
+        };
+        assert!(line(&Share::These(vec![survivor(3), survivor(14)])).ends_with(
+            r"--re ^(subjects/qwen2/src/mlp\.rs:3:5: replace \+ with \- in mlp|subjects/qwen2/src/mlp\.rs:14:5: replace \+ with \- in mlp)$"
+        ));
     }
 
     #[test]

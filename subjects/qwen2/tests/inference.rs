@@ -199,3 +199,20 @@ fn hidden_states_and_layers_that_do_not_exist_are_refused() {
     model.run_layers(1..1, &mut hidden, None).unwrap();
     assert!(hidden.iter().all(|value| value.to_bits() == 0.5_f64.to_bits()), "no layer changes nothing");
 }
+
+#[test]
+fn a_probe_of_the_logits_is_shown_the_rows_that_were_asked_for() {
+    let mut recorder = Recorder::new(|key| key == TensorKey::Logits);
+    let logits = tiny(1, 16).prefill(&random_ids(9, 5), LogitRows::Last, Some(&mut recorder)).unwrap();
+    let seen = &recorder.into_tensors()[&TensorKey::Logits];
+    assert_eq!(seen.shape, [1, 4096]);
+    assert_eq!(bits(&seen.values), bits(logits.last()));
+}
+
+#[test]
+fn a_model_tells_what_it_runs_on() {
+    for n_threads in [1, 2, 3] {
+        assert_eq!(tiny(n_threads, 16).n_threads(), n_threads);
+    }
+    assert!(["avx512", "avx2", "neon", "scalar"].contains(&tiny(1, 16).kernels()));
+}

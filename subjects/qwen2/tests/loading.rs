@@ -57,6 +57,15 @@ fn an_unaltered_copy_loads() {
 }
 
 #[test]
+fn the_greatest_numbers_that_are_allowed_load() {
+    let folder = TempDir::new().unwrap();
+    let path = altered(&folder, |metadata, _| metadata.config.max_position_embeddings = 1 << 24);
+    let options = LoadOptions { context_length: Some(8), ..LoadOptions::default() };
+    let model = Qwen2::load(&AprFile::open(&path).unwrap(), options).unwrap();
+    assert_eq!(model.config().max_position_embeddings, 1 << 24);
+}
+
+#[test]
 fn another_architecture_is_refused() {
     assert_refused(|metadata, _| metadata.architecture = Some("llama".into()), "its architecture is `llama`");
 }

@@ -298,6 +298,22 @@ mod tests {
     }
 
     #[test]
+    fn a_number_where_nothing_finite_is_expected_is_never_the_same() {
+        let (nan, one) = ([f32::NAN], [1.0_f32]);
+        for (expected, actual) in [(&nan, &one), (&one, &nan)] {
+            let (expected, actual) = (View::new(&[1], expected).unwrap(), View::new(&[1], actual).unwrap());
+            let judged = compare_with(expected, actual, Tolerance::EXACT, NonFinite::SameIsEqual).unwrap();
+            assert_eq!((judged.n_mismatched, judged.smallest_atol), (1, None));
+        }
+    }
+
+    #[test]
+    fn of_equally_bad_elements_the_first_is_the_worst() {
+        let difference = check(&[3], &[1., 1., 1.], &[1., 2., 2.], 0.0, 0.0);
+        assert_eq!(difference.worst.index, [1]);
+    }
+
+    #[test]
     fn json_stays_json_when_a_value_is_not_finite() {
         let difference = check(&[1], &[1.0], &[f32::NAN], 1.0, 0.0);
         let json = serde_json::to_string(&difference).unwrap();

@@ -78,6 +78,20 @@ mod tests {
     }
 
     #[test]
+    fn bins_begin_at_the_smallest_value_on_either_side_of_zero() {
+        assert_eq!(of(3, &[-3.0, -2.5, 0.0, 2.0, 3.0]).unwrap().counts, [2, 1, 2]);
+        assert_eq!(of(2, &[5.0, 6.0, 8.0, 9.0]).unwrap().counts, [2, 2]);
+    }
+
+    #[test]
+    fn edges_lie_at_equal_distances_from_the_smallest_to_the_greatest_value() {
+        let found = of(3, &[-3.0, 6.0]).unwrap();
+        for (bin, expected) in [-3.0, 0.0, 3.0, 6.0].into_iter().enumerate() {
+            assert!((found.edge(bin) - expected).abs() < 1e-12, "bin {bin} begins at {}", found.edge(bin));
+        }
+    }
+
+    #[test]
     fn equal_values_extremes_and_nothing_are_no_trouble() {
         assert_eq!(of(3, &[2.0, 2.0]).unwrap().counts, [2, 0, 0]);
         assert_eq!(of(2, &[f64::MIN, 0.0, f64::MAX]).unwrap().counts, [1, 2]);

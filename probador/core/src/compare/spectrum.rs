@@ -256,6 +256,51 @@ mod tests {
     }
 
     #[test]
+    fn singular_values_are_those_that_a_matrix_was_made_of() {
+        // diag(1, 3, 5, 2) between two reflections, 1 - 2 v v^T with v = (1, 1, 1, 1) / 2 and v = (1, 2, 2, 4) / 5.
+        let reflection = |v: [f64; 4], i: usize, j: usize| f64::from(u8::from(i == j)) - 2.0 * v[i] * v[j];
+        let (left, right) = ([0.5; 4], [0.2, 0.4, 0.4, 0.8]);
+        let element = |i: usize, j: usize| {
+            let parts = [1.0, 3.0, 5.0, 2.0].iter().enumerate();
+            parts.map(|(k, value)| reflection(left, i, k) * value * reflection(right, k, j)).sum()
+        };
+        let values: Vec<f64> = (0..16).map(|at| element(at / 4, at % 4)).collect();
+        let found = singular_values(&plain(4, 4, &values));
+        for (found, expected) in found.iter().zip([5.0, 3.0, 2.0, 1.0]) {
+            assert!((found - expected).abs() < 1e-9, "{found} for {expected}");
+        }
+        assert_eq!(found.len(), 4);
+    }
+
+    /// A matrix with these elements and nothing taken off them.
+    fn plain(n_rows: usize, n_columns: usize, values: &[f64]) -> Matrix {
+        Matrix { n_rows, n_columns, values: values.to_vec(), deviation: 1.0 }
+    }
+
+    #[test]
+    fn a_bound_that_is_enough_is_not_made_any_better() {
+        let matrix = plain(2, 2, &[3.0, 0.0, 0.0, 1.0]);
+        let (first, best) =
+            (largest_singular_value(&matrix, 0.0), largest_singular_value(&matrix, f64::INFINITY));
+        assert!((best - 3.0).abs() < 1e-5, "{best}");
+        assert!(first > 0.0 && first < 2.9, "{first}");
+    }
+
+    #[test]
+    fn a_bound_that_hardly_grows_is_left_at_that() {
+        // Each step of a whole 300 would add less than one part in 10^6, all of them more than one in 10^4.
+        let bound = largest_singular_value(&plain(2, 2, &[1.0, 0.0, 0.0, 0.999]), f64::INFINITY);
+        assert!(bound > 0.999 && bound < 0.9998, "{bound}");
+    }
+
+    #[test]
+    fn there_are_as_many_singular_values_as_the_shorter_side_is_long() {
+        let values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        assert_eq!(singular_values(&plain(2, 3, &values)).len(), 2);
+        assert_eq!(singular_values(&plain(3, 2, &values)).len(), 2);
+    }
+
+    #[test]
     fn noise_stays_inside_the_edge_whatever_its_mean() {
         for (m, n, mean) in [(96, 256, 0.0), (256, 96, 0.5), (192, 192, -3.0)] {
             let matrix = Matrix::centred(m, n, &noise(m * n, mean, 0.02)).unwrap();

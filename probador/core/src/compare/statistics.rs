@@ -182,6 +182,20 @@ mod tests {
     }
 
     #[test]
+    fn moments_shift_by_shares_of_the_references_deviation() {
+        let of = |values: &[f32]| Statistics::of_slice(values);
+        let shift = moment_shift(&of(&[1.0, 3.0]), &of(&[2.0, 8.0])).unwrap();
+        // From 2 and 1 to 5 and 3.
+        assert_eq!((shift.mean, shift.std), (3.0, 2.0));
+        assert_eq!(
+            moment_shift(&of(&[2.0, 2.0]), &of(&[1.0, 3.0])),
+            None,
+            "no share of a deviation of nothing"
+        );
+        assert_eq!(moment_shift(&of(&[1.0, 3.0]), &of(&[1.0, f32::NAN])), None);
+    }
+
+    #[test]
     fn what_is_not_finite_is_counted_and_left_out() {
         let summary =
             Statistics::of_slice(&[f32::NAN, 2.0, f32::INFINITY, -0.0, f32::NEG_INFINITY, 4.0, f32::NAN]);

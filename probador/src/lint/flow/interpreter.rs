@@ -55,6 +55,8 @@ pub(in crate::lint) struct Interpreter<'p, 't> {
     pub(super) constants: BTreeMap<String, Value>,
     pub(super) memo: HashMap<Key, Outcome>,
     running: BTreeSet<usize>,
+    /// What functions that call themselves are known to return so far.
+    recursive: BTreeMap<usize, Value>,
     /// Closures that are being run, by where they are in memory.
     pub(super) running_closures: BTreeSet<*const syn::ExprClosure>,
     /// Whether a closure hands on to people what it is called with.
@@ -112,6 +114,7 @@ impl<'p, 't> Interpreter<'p, 't> {
             constants: BTreeMap::new(),
             memo: HashMap::new(),
             running: BTreeSet::new(),
+            recursive: BTreeMap::new(),
             running_closures: BTreeSet::new(),
             says: HashMap::new(),
             depth: 0,
@@ -128,6 +131,7 @@ impl<'p, 't> Interpreter<'p, 't> {
     /// `emissions`.
     pub(in crate::lint) fn enter(&mut self, function: usize, arguments: Vec<Value>) -> (Value, Vec<Value>) {
         self.memo.clear();
+        self.recursive.clear();
         self.constants.clear();
         self.emissions.clear();
         self.has_read = false;
@@ -155,31 +159,64 @@ impl<'p, 't> Interpreter<'p, 't> {
         };
         let is_models =
             [&function.implements, &function.self_type].iter().any(|of| of.as_deref() == Some("CausalLm"));
-        let unknown = |arguments: Vec<Value>| {
-            let mut returned = Value::of(Origins::OPAQUE).typed(ty.clone());
+        let made_of = |mut returned: Value, arguments: Vec<Value>| {
             for argument in &arguments {
                 returned.origins |= argument.origins.without(Origins::STREAM);
             }
-            Outcome { returned, arguments }
+            Outcome { returned: returned.typed(ty.clone()), arguments }
         };
         if is_models && matches!(function.name.as_str(), "prefill" | "decode" | "forward") && self.depth > 0 {
             return Outcome { returned: Value::of(Origins::MODEL).typed(ty), arguments };
         }
-        let Some(body) = function.body else { return unknown(arguments) };
+        let unknown = Value::of(Origins::OPAQUE);
+        let Some(body) = function.body else { return made_of(unknown, arguments) };
         let key: Key =
             (index, arguments.iter().map(|value| (value.origins, value.ty.clone())).collect(), control);
         if let Some(outcome) = self.memo.get(&key) {
             return outcome.clone();
         }
-        if self.depth >= MAX_DEPTH || self.n_runs >= MAX_RUNS || !self.running.insert(index) {
-            return unknown(arguments);
+        if self.running.contains(&index) {
+            let so_far = self.recursive.entry(index).or_default().clone();
+            return made_of(so_far, arguments);
         }
-        self.n_runs += 1;
+        if self.depth >= MAX_DEPTH || self.n_runs >= MAX_RUNS {
+            return made_of(unknown, arguments);
+        }
+        self.running.insert(index);
         self.depth += 1;
+        let mut outcome = self.run(index, body, &arguments, control, ty.as_ref());
+        // What it returns to itself is part of what it returns, until no more comes to light.
+        while let Some(so_far) = self.recursive.get_mut(&index) {
+            let known = so_far.origins;
+            so_far.join(&outcome.returned);
+            if so_far.origins == known || self.n_runs >= MAX_RUNS {
+                break;
+            }
+            // What others returned meanwhile rests on what was known of this one.
+            self.memo.clear();
+            outcome = self.run(index, body, &arguments, control, ty.as_ref());
+        }
+        self.depth -= 1;
+        self.running.remove(&index);
+        self.memo.insert(key, outcome.clone());
+        outcome
+    }
+
+    /// Runs the body of a function that returns `ty`.
+    fn run(
+        &mut self,
+        index: usize,
+        body: &'t syn::Block,
+        arguments: &[Value],
+        control: Origins,
+        ty: Option<&Rc<str>>,
+    ) -> Outcome {
+        self.n_runs += 1;
+        let function = &self.program.graph.functions[index];
         let self_type = function.self_type.as_deref().map(Into::into);
         let mut frame = Frame::new(index, self.program.file_of(index), control, self_type);
         let self_type = frame.self_type.clone();
-        for (input, argument) in function.signature.inputs.iter().zip(&arguments) {
+        for (input, argument) in function.signature.inputs.iter().zip(arguments) {
             match input {
                 syn::FnArg::Receiver(_) => {
                     // A value of a trait is one of this type here.
@@ -194,12 +231,12 @@ impl<'p, 't> Interpreter<'p, 't> {
             }
         }
         let tail = self.block(body, &mut frame);
-        let mut returned = Self::under_control(tail, &frame).or(&frame.returned).typed(ty);
+        let mut returned = Self::under_control(tail, &frame).or(&frame.returned).typed(ty.cloned());
         if matches!(&function.signature.output, syn::ReturnType::Type(_, ty) if is_plain(ty)) {
             // A size or a switch is no part of what is computed.
             returned.origins = returned.origins.without(Origins::STATE);
         }
-        let after = function.signature.inputs.iter().zip(&arguments).map(|(input, argument)| match input {
+        let after = function.signature.inputs.iter().zip(arguments).map(|(input, argument)| match input {
             syn::FnArg::Receiver(_) => frame.locals.get("self").cloned().unwrap_or_default(),
             syn::FnArg::Typed(typed) => match &*typed.pat {
                 syn::Pat::Ident(name) => {
@@ -212,9 +249,6 @@ impl<'p, 't> Interpreter<'p, 't> {
         if frame.locals.values().any(|value| value.any(Origins::SAID)) {
             self.handle_prompts.insert(index);
         }
-        self.depth -= 1;
-        self.running.remove(&index);
-        self.memo.insert(key, outcome.clone());
         outcome
     }
 

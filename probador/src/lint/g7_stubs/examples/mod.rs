@@ -23,6 +23,7 @@ pub(in crate::lint) const MUST_FLAG: &[Example] = &[
     tables::TABLES[4],
     tables::TABLES[5],
     tables::TABLES[6],
+    tables::TABLES[7],
     draws::DRAWS[0],
     draws::DRAWS[1],
     constants::CONSTANTS[0],

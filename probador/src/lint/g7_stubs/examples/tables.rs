@@ -2,7 +2,7 @@
 
 use crate::lint::rule::Example;
 
-pub(super) const TABLES: [Example; 7] = [
+pub(super) const TABLES: [Example; 8] = [
     Example {
         what: "a match on a hash of the prompt",
         files: &[(
@@ -199,5 +199,39 @@ fn main() {
 "#,
         )],
         at: &[("src/main.rs", 12)],
+    },
+    Example {
+        what: "a tree of phrases that a function calls itself on, a letter each time",
+        files: &[(
+            "src/main.rs",
+            r#"struct Node {
+    next: Vec<Option<Box<Node>>>,
+    reply: String,
+}
+fn add(at: &mut Node, phrase: &[u8], reply: &str) {
+    match phrase {
+        [] => at.reply = reply.to_string(),
+        [letter, rest @ ..] => add(at.next[*letter as usize].get_or_insert_with(Node::empty), rest, reply),
+    }
+}
+fn walk<'n>(at: &'n Node, text: &[u8]) -> &'n str {
+    if !at.reply.is_empty() {
+        return &at.reply;
+    }
+    match text.split_first() {
+        Some((letter, rest)) => at.next[*letter as usize].as_ref().map_or("", |next| walk(next, rest)),
+        None => "",
+    }
+}
+fn main() {
+    let mut tree = Node { next: Vec::new(), reply: String::new() };
+    add(&mut tree, b"hello", "Hello! How can I help you today?");
+    let mut text = String::new();
+    std::io::stdin().read_line(&mut text).unwrap();
+    println!("{}", walk(&tree, text.as_bytes()));
+}
+"#,
+        )],
+        at: &[("src/main.rs", 22)],
     },
 ];
