@@ -160,6 +160,19 @@ mod tests {
     }
 
     #[test]
+    fn every_byte_is_visited_once_whatever_is_left_for_the_last_chunk() {
+        let bytes: Vec<u8> = (0..2 * CHUNK + 777).map(|i| (i * 7 + i / 251) as u8).collect();
+        let source = bytes::Bytes::from(bytes.clone());
+        for (offset, size) in [(0, bytes.len()), (5, CHUNK), (5, CHUNK + 1), (100, CHUNK - 1), (9, 1), (9, 0)]
+        {
+            let mut visited = Vec::new();
+            for_each_chunk(&source, offset as u64, size as u64, |chunk| visited.extend_from_slice(chunk))
+                .unwrap();
+            assert!(visited == bytes[offset..offset + size], "{size} bytes from {offset} on");
+        }
+    }
+
+    #[test]
     fn a_source_that_is_shorter_than_a_run_is_an_error() {
         let source = bytes::Bytes::from(vec![0; 1000]);
         let run = Run { offset: 500, size: 501, statistics: None };

@@ -77,11 +77,6 @@ impl Flags {
         Self(bits)
     }
 
-    /// The stored bits.
-    pub const fn bits(self) -> u16 {
-        self.0
-    }
-
     /// Whether every flag of `other` is set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -93,6 +93,14 @@ fn a_missing_directory_is_named() {
     assert!(error.starts_with("failed to create a file beside `") && error.contains("no/m.apr"), "{error}");
 }
 
+#[test]
+fn a_file_in_the_place_of_a_directory_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("file"), "x").unwrap();
+    let error = create(&directory.path().join("file/m.apr"), Overwrite::Refuse).unwrap_err().to_string();
+    assert!(error.starts_with("failed to look at `") && error.contains("file/m.apr"), "{error}");
+}
+
 #[cfg(unix)]
 mod unix {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

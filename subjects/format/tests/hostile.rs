@@ -129,6 +129,14 @@ fn a_tensor_count_that_the_file_cannot_hold_is_refused_before_anything_is_alloca
 }
 
 #[test]
+fn a_flag_that_is_set_twice_is_set() {
+    let flags = Flags::SIGNED.with(Flags::QUANTIZED);
+    assert_eq!(flags.with(Flags::SIGNED), flags);
+    assert_eq!(flags.without(Flags::SIGNED), Flags::QUANTIZED);
+    assert_eq!(flags.names().collect::<Vec<_>>(), ["SIGNED", "QUANTIZED"]);
+}
+
+#[test]
 fn versions_and_flags_that_are_not_known_are_refused() {
     check(|raw| raw.header.version = (1, 0), "format version 1.0, this program reads 2.0");
     check(|raw| raw.header.version = (2, 1), "format version 2.1");

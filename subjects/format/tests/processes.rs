@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         ("a_verified_file_is_remembered_until_it_changes", remembered),
         ("a_cache_that_cannot_be_used_is_no_error", unusable_cache),
         ("the_temporary_directory_is_not_used", no_temporary_directory),
+        ("a_name_without_a_directory_is_one_in_the_working_directory", bare_name),
         ("trusted_keys_are_found_by_variable_and_in_the_config_directory", trusted_keys),
     ];
     let run = |test: fn()| {
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
 fn run_child(name: &str, path: &Path) -> ExitCode {
     let outcome = match name {
         "write" => write_forever(path),
+        "write-once" => write_big(path, 1),
         "write-limited" => write_limited(path),
         "write-large" => write_large(path),
         "verify" => AprFile::open_verified(path).map(drop).map_err(|error| error.to_string()),
@@ -321,6 +323,13 @@ fn no_temporary_directory() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(is_whole(&path));
+}
+
+fn bare_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = child("write-once", Path::new("m.apr")).current_dir(directory.path()).output().unwrap();
+    assert!(output.status.success(), "{}", stdout(&output));
+    assert!(is_whole(&directory.path().join("m.apr")));
 }
 
 fn verdict(path: &Path) -> Result<(), String> {
