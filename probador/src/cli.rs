@@ -13,7 +13,8 @@ use crate::commands::{
     TensorCommand, TraceCommand,
 };
 use crate::exit::ExitStatus;
-use crate::printer::{ColorChoice, Format, Printer};
+use crate::printer::{ColorChoice, Format, Printer, Tone};
+use crate::process::survive_size_limit;
 use crate::prove::TargetName;
 use crate::selection::{Selection, Shard, TAGS};
 use crate::yaml::Keyword;
@@ -438,8 +439,14 @@ pub fn main(arguments: Vec<OsString>) -> ExitStatus {
             return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Pass };
         }
     };
+    survive_size_limit();
     let mut printer = Printer::new(cli.global.color, cli.global.quiet);
-    commands::run(cli, &mut printer).unwrap_or_else(|error| commands::explain(&error, &mut printer))
+    let status =
+        commands::run(cli, &mut printer).unwrap_or_else(|error| commands::explain(&error, &mut printer));
+    let Some(lost) = printer.lost().map(ToString::to_string) else { return status };
+    let tag = printer.paint_talk(Tone::Bad, "error:");
+    printer.error(&format!("{tag} failed to write to standard output: {lost}"));
+    if status == ExitStatus::Pass { ExitStatus::Environment } else { status }
 }
 
 #[cfg(test)]

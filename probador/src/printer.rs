@@ -54,6 +54,8 @@ pub struct Printer {
     quiet: bool,
     /// Shown below the talk while something with a known number of steps goes on, on a terminal only.
     bar: Option<ProgressBar>,
+    /// Why data was lost, first of all.
+    lost: Option<io::Error>,
 }
 
 impl Printer {
@@ -73,20 +75,32 @@ impl Printer {
             colors_talk: decide(io::stderr().is_terminal()),
             quiet,
             bar: None,
+            lost: None,
         }
     }
 
-    /// Prints a line of data; a reader that has gone away is not an error.
+    /// Prints a line of data.
     pub fn data(&mut self, line: &str) {
-        let mut out = io::stdout().lock();
-        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        self.write(format!("{line}\n").as_bytes());
     }
 
     /// Prints what another program printed, as it is.
     pub fn copy(&mut self, data: &[u8], talk: &[u8]) {
-        let mut out = io::stdout().lock();
-        let _ = out.write_all(data).and_then(|()| out.flush());
+        self.write(data);
         let _ = io::stderr().lock().write_all(talk);
+    }
+
+    fn write(&mut self, data: &[u8]) {
+        let mut out = io::stdout().lock();
+        let written = out.write_all(data).and_then(|()| out.flush());
+        // A reader that has gone away wanted no more.
+        let lost = written.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+        self.lost = self.lost.take().or(lost);
+    }
+
+    /// Why some of the data did not reach its reader, if it did not.
+    pub fn lost(&self) -> Option<&io::Error> {
+        self.lost.as_ref()
     }
 
     /// Prints a line of talk, unless quiet.

@@ -26,6 +26,33 @@ fn listing_names_every_case_without_opening_a_model() {
     assert_eq!(c4["undecided"], Value::Null);
 }
 
+/// A line of shell in which `$PROBADOR` is the engine on this checkout: its exit code and what it says.
+fn shell(checkout: &Checkout, line: &str) -> (Option<i32>, String) {
+    let engine = format!("{} --root {}", env!("CARGO_BIN_EXE_cargo-probador"), checkout.path().display());
+    let mut command = std::process::Command::new("bash");
+    let output =
+        command.args(["-c", line]).env("PROBADOR", engine).current_dir(checkout.path()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn data_that_cannot_be_written_is_an_error_and_a_reader_that_leaves_is_none() {
+    let checkout = Checkout::new();
+    let (code, said) = shell(&checkout, "$PROBADOR list > /dev/full");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("failed to write to standard output: No space left on device"), "{said}");
+    let (code, said) =
+        shell(&checkout, "$PROBADOR list --quiet | head -c 10 > /dev/null; exit ${PIPESTATUS[0]}");
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_not_the_end_of_the_engine() {
+    let (code, said) = shell(&Checkout::new(), "ulimit -f 1; $PROBADOR list > list.txt");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("failed to write to standard output: File too large"), "{said}");
+}
+
 #[test]
 fn the_claim_falsified_by_a_broken_model_is_red_and_repeated_last_with_how_to_run_it_again() {
     let checkout = Checkout::new();
