@@ -42,6 +42,13 @@ BOOKS = (
 # API documentation: only each page's opening text, which is prose; per-method text is noise.
 API_CRATES = ("std",)
 
+# Pages kept out of training: whole pages of running prose, from several books.
+HELD_OUT_PAGES = (
+    "book/ch16-03-shared-state.html",
+    "nomicon/races.html",
+    "cargo/guide/why-cargo-exists.html",
+)
+
 # Translations and superseded editions (stubs), and the all-in-one pages that repeat everything.
 SKIPPED_FOLDERS = {"es", "ja", "ko", "zh", "first-edition", "second-edition", "2018-edition"}
 SKIPPED_PAGES = {"print.html", "toc.html", "404.html", "SUMMARY.html", "all.html", "test-summary.html"}
@@ -89,6 +96,10 @@ class Section:
     title: str
     level: int
     blocks: list[Block] = field(default_factory=list)
+
+    def text(self) -> str:
+        heading = [Block("heading", self.title, self.level)] if self.title else []
+        return join_blocks(heading + self.blocks)
 
 
 @dataclass
@@ -318,6 +329,16 @@ def load_pages(root: Path) -> list[Page]:
     """Read, clean and deduplicate the whole corpus."""
     pages = [read_page(path, source, root) for source, path in page_paths(root)]
     return drop_repeated_blocks([page for page in pages if page is not None])
+
+
+def split_held_out(pages: list[Page]) -> tuple[list[Page], str]:
+    """Training pages, and the text of the held-out ones. Blocks they share leave the training side."""
+    held = [page for page in pages if page.name in HELD_OUT_PAGES]
+    missing = set(HELD_OUT_PAGES) - {page.name for page in held}
+    if missing:
+        raise SystemExit(f"error: held-out pages are not in the documentation: {sorted(missing)}")
+    training = [page for page in pages if page.name not in HELD_OUT_PAGES]
+    return training, "\n\n".join(page.text() for page in held) + "\n"
 
 
 def corpus_hash(pages: list[Page]) -> str:

@@ -51,13 +51,6 @@ CHAT_TEMPLATE = (
     "{%- endif %}\n"
 )
 
-# Pages kept out of training: whole pages of running prose, from several books.
-HELD_OUT_PAGES = (
-    "book/ch16-03-shared-state.html",
-    "nomicon/races.html",
-    "cargo/guide/why-cargo-exists.html",
-)
-
 QUESTION_FORMS = (
     "{title}", "{title}?", "What is {title}?", "Explain {title}.", "Tell me about {title}.",
     "What should I know about {title}?", "Can you explain {title}?", "{title}: how does it work?",
@@ -173,16 +166,6 @@ class Documents:
         return np.concatenate([np.asarray(ids, dtype=np.int32) for ids in documents])
 
 
-def split_held_out(pages: list[corpus.Page]) -> tuple[list[corpus.Page], str]:
-    """Training pages, and the text of the held-out ones. Blocks they share leave the training side."""
-    held = [page for page in pages if page.name in HELD_OUT_PAGES]
-    missing = set(HELD_OUT_PAGES) - {page.name for page in held}
-    if missing:
-        raise SystemExit(f"error: held-out pages are not in the documentation: {sorted(missing)}")
-    training = [page for page in pages if page.name not in HELD_OUT_PAGES]
-    return training, "\n\n".join(page.text() for page in held) + "\n"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Train the tokenizer and print sample documents.",
@@ -191,7 +174,7 @@ def main() -> None:
     parser.add_argument("--html", type=Path, help="documentation root (default: the active toolchain's)")
     parser.add_argument("--samples", type=int, default=3)
     args = parser.parse_args()
-    training, held_out = split_held_out(corpus.load_pages(args.html or corpus.default_root()))
+    training, held_out = corpus.split_held_out(corpus.load_pages(args.html or corpus.default_root()))
     documents = Documents(train_tokenizer([page.text() for page in training]), training)
     print(f"held out: {len(held_out)} characters, {len(documents.encode(held_out))} tokens")
     ids = documents.epoch_ids(1, 0, 0.3)

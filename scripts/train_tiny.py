@@ -105,7 +105,7 @@ def load_corpus(html: Path | None, work: Path) -> Corpus:
     for source, entry in sources.items():
         print(f"data: rust-docs/{source}: {entry['pages']} pages, {entry['characters']} characters")
     print(f"data: corpus sha256 {digest}")
-    training, held_out = tiny_data.split_held_out(pages)
+    training, held_out = corpus.split_held_out(pages)
     tokenizer = tiny_data.train_tokenizer([page.text() for page in training])
     tokenizer.save(str(work / "tokenizer.json"))
     return Corpus(tokenizer, tiny_data.Documents(tokenizer, training), held_out, digest, sources)
@@ -256,7 +256,7 @@ def record(run: Run, perplexity: float, unigram: float, windows: int) -> dict:
             "licence": "MIT OR Apache-2.0",
             "sources": data.sources,
             "corpus_sha256": data.sha256,
-            "held_out_pages": list(tiny_data.HELD_OUT_PAGES),
+            "held_out_pages": list(corpus.HELD_OUT_PAGES),
             "chat_share_of_tokens": CHAT_SHARE,
         },
         "training": {

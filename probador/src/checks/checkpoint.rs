@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use apr_format::AprFile;
 use apr_tensor::DType;
 use serde_json::{Value, json};
@@ -61,6 +61,7 @@ fn write_settings(file: &AprFile, folder: &Path) -> anyhow::Result<()> {
         Some(DType::F16) => "float16",
         Some(DType::Bf16) => "bfloat16",
         Some(DType::F32) | None => "float32",
+        Some(dtype @ (DType::Int8 | DType::Int4)) => bail!("weights of {dtype} are in no other format's types"),
     };
     let json = json!({
         "architectures": ["Qwen2ForCausalLM"],
@@ -209,6 +210,7 @@ pub(super) fn write_gguf(file: &AprFile, path: &Path) -> anyhow::Result<PathBuf>
             DType::F32 => 0,
             DType::F16 => 1,
             DType::Bf16 => 30,
+            dtype @ (DType::Int8 | DType::Int4) => bail!("weights of {dtype} are in no other format's types"),
         };
         infos.extend(kind.to_le_bytes());
         infos.extend(offset.to_le_bytes());

@@ -219,6 +219,7 @@ impl Context {
         let (mut model, tokenizer) = (self.fork()?, self.tokenizer()?);
         let ids = self.chat_ids(&[Message { role: "user".to_owned(), content: prompt.to_owned() }])?;
         let params = GenerationParams {
+            drafts: 0,
             sampling: SamplingParams::greedy(),
             max_tokens: Some(max_tokens),
             stop: Vec::new(),

@@ -102,7 +102,7 @@ fn chat_prompt(context: &Context, content: &str) -> anyhow::Result<Vec<TokenId>>
 
 fn sampled(seed: u64, temperature: f32, n_tokens: usize, end_of_text: Vec<TokenId>) -> GenerationParams {
     let sampling = SamplingParams { temperature, seed, ..SamplingParams::greedy() };
-    GenerationParams { sampling, max_tokens: Some(n_tokens), stop: Vec::new(), end_of_text }
+    GenerationParams { sampling, max_tokens: Some(n_tokens), stop: Vec::new(), end_of_text, drafts: 0 }
 }
 
 /// A reply sampled with `seed`; no token ends it.

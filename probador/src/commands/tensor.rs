@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use apr_format::AprFile;
 use apr_format::atomic::{self, Overwrite};
-use apr_tensor::DType;
+use apr_tensor::{DType, Tensor};
 use clap::{Args, Subcommand};
 use half::{bf16, f16};
 use serde::Serialize;
@@ -333,6 +333,7 @@ fn with_values(
                 let fours = || bytes.chunks_exact(4).map(|four| [four[0], four[1], four[2], four[3]]);
                 see(tensor.shape(), &|| Box::new(fours().map(f32::from_le_bytes)));
             }
+            DType::Int8 | DType::Int4 => see(tensor.shape(), &|| Box::new(unpacked(&tensor))),
         }
         return Ok(());
     }
@@ -342,6 +343,15 @@ fn with_values(
         Numbers::F64(values) => see(&opened.shape, &|| Box::new(values.iter().map(|&value| value as f32))),
     }
     Ok(())
+}
+
+/// The values of a packed matrix, a row in memory at a time.
+fn unpacked(tensor: &Tensor) -> impl Iterator<Item = f32> {
+    (0..tensor.shape()[0]).flat_map(|row| {
+        let mut values = vec![0.0; tensor.shape()[1]];
+        tensor.row_to_f32(row, &mut values);
+        values
+    })
 }
 
 fn print_statistics(row: &StatsRow, width: usize, printer: &mut Printer) {
@@ -372,6 +382,7 @@ fn row(source: &Collection, name: &str) -> anyhow::Result<StatsRow> {
             DType::F32 => Statistics::of(|| {
                 bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
             }),
+            DType::Int8 | DType::Int4 => Statistics::of(|| unpacked(&tensor)),
         };
         let (dtype, shape) = (tensor.dtype().name().to_owned(), tensor.shape().to_vec());
         return Ok(StatsRow {

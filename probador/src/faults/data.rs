@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use apr_format::{AprFile, AprWriter, IndexEntry, Metadata, Overwrite, TensorSpec};
-use apr_tensor::DType;
+use apr_quantize::round_to_nearest;
+use apr_tensor::{DType, Packing, Tensor};
 use half::{bf16, f16};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -162,7 +163,7 @@ fn rewrite(
             Some(edit) => {
                 let mut values = tensor.to_f32();
                 edit(&name, &mut values);
-                writer.write_tensor(&name, &narrowed(&values, tensor.dtype()))?;
+                writer.write_tensor(&name, &narrowed(&values, &tensor))?;
             }
         }
     }
@@ -170,9 +171,12 @@ fn rewrite(
     Ok(())
 }
 
-/// Little-endian bytes of `values` in `dtype`.
-fn narrowed(values: &[f32], dtype: DType) -> Vec<u8> {
-    match dtype {
+/// Little-endian bytes of `values` in the dtype of `like`.
+fn narrowed(values: &[f32], like: &Tensor) -> Vec<u8> {
+    let packed = |packing| round_to_nearest(packing, values, &vec![1.0; like.shape()[1]]).to_bytes();
+    match like.dtype() {
+        DType::Int8 => packed(Packing::Int8),
+        DType::Int4 => packed(Packing::Int4),
         DType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         DType::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
         DType::Bf16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),

@@ -18,6 +18,10 @@ pub enum Element {
     Bf16,
     /// IEEE 754 binary32.
     F32,
+    /// Blocks of sixteen rows and 64 columns: 32 scales, then 1,024 signed bytes.
+    Int8,
+    /// The same with half a byte for each value, of which 8 is subtracted.
+    Int4,
 }
 
 /// A tensor as stored.
@@ -94,20 +98,56 @@ pub enum ReferenceError {
 }
 
 impl Element {
-    fn size(self) -> usize {
+    /// Bytes of a tensor.
+    fn n_bytes(self, shape: &[usize]) -> usize {
+        let n_elements: usize = shape.iter().product();
         match self {
-            Self::F16 | Self::Bf16 => 2,
-            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2 * n_elements,
+            Self::F32 => 4 * n_elements,
+            Self::Int8 => n_elements / BLOCK_VALUES * (SCALES + BLOCK_VALUES),
+            Self::Int4 => n_elements / BLOCK_VALUES * (SCALES + BLOCK_VALUES / 2),
         }
     }
+}
+
+/// Values of a block of packed weights.
+const BLOCK_VALUES: usize = 16 * 64;
+/// Bytes of its scales: for each half of its columns, a binary16 for each row.
+const SCALES: usize = 2 * 16 * 2;
+
+/// The value at `[row, column]` of a block of packed weights, times its scale; exact in float64.
+fn packed_value(block: &[u8], is_byte: bool, row: usize, column: usize) -> f64 {
+    let scale = 2 * (column / 32 * 16 + row);
+    let scale = widen_f16(u16::from_le_bytes([block[scale], block[scale + 1]]));
+    let values = &block[SCALES..];
+    let value = if is_byte {
+        f64::from(values[column / 4 * 64 + row * 4 + column % 4].cast_signed())
+    } else {
+        // Of 32 columns, the first sixteen are in the low halves of bytes and the others in the high ones.
+        let byte = values[column / 32 * 256 + column % 16 / 4 * 64 + row * 4 + column % 4];
+        f64::from(if column % 32 < 16 { byte & 15 } else { byte >> 4 }) - 8.0
+    };
+    value * scale
 }
 
 impl Stored {
     /// Widens row `row` of `[n_rows, n_columns]`; every stored value is exact in float64.
     pub(super) fn widen_row(&self, row: usize, out: &mut [f64]) {
-        let size = self.element.size();
-        let bytes = &self.bytes[row * out.len() * size..][..out.len() * size];
+        let n_columns = out.len();
+        if let Element::Int8 | Element::Int4 = self.element {
+            let is_byte = self.element == Element::Int8;
+            let tile_bytes = self.element.n_bytes(&[16, n_columns]);
+            let tile = &self.bytes[row / 16 * tile_bytes..][..tile_bytes];
+            for (column, value) in out.iter_mut().enumerate() {
+                let block = &tile[column / 64 * tile_bytes / (n_columns / 64)..];
+                *value = packed_value(block, is_byte, row % 16, column % 64);
+            }
+            return;
+        }
+        let row_bytes = self.element.n_bytes(&[n_columns]);
+        let bytes = &self.bytes[row * row_bytes..][..row_bytes];
         match self.element {
+            Element::Int8 | Element::Int4 => unreachable!("widened above"),
             Element::F32 => {
                 for (value, bytes) in out.iter_mut().zip(bytes.chunks_exact(4)) {
                     *value = f64::from(f32::from_bits(u32::from_le_bytes([
@@ -148,7 +188,7 @@ pub(super) fn find(
     expected: &[usize],
 ) -> Result<Stored, ReferenceError> {
     let stored = source.stored(name).ok_or_else(|| ReferenceError::MissingTensor(name.to_owned()))?;
-    let n_bytes = expected.iter().product::<usize>() * stored.element.size();
+    let n_bytes = stored.element.n_bytes(expected);
     if stored.shape == expected && stored.bytes.len() == n_bytes {
         return Ok(stored);
     }
@@ -162,6 +202,8 @@ impl WeightSource for AprFile {
             DType::F16 => Element::F16,
             DType::Bf16 => Element::Bf16,
             DType::F32 => Element::F32,
+            DType::Int8 => Element::Int8,
+            DType::Int4 => Element::Int4,
         };
         Some(Stored { element, shape: tensor.shape().to_vec(), bytes: tensor.bytes().clone() })
     }
@@ -213,6 +255,32 @@ mod tests {
                 found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()),
                 "{bits:04x}"
             );
+        }
+    }
+
+    #[test]
+    fn packed_weights_widen_as_the_stack_widens_them() {
+        use apr_tensor::{Packing, Tensor};
+        for (packing, element) in [(Packing::Int8, Element::Int8), (Packing::Int4, Element::Int4)] {
+            let (low, high) = packing.range();
+            let shape = [32, 128];
+            let values: Vec<i8> =
+                (0..16 * 128).map(|i| (i32::from(low) + i * 37 % (i32::from(high) - i32::from(low) + 1)) as i8).collect();
+            let scales: Vec<half::f16> = (0..16 * 4).map(|i| half::f16::from_f32(i as f32 / 64.0 - 0.4)).collect();
+            let mut tile = vec![0; packing.n_bytes(&[16, 128]).unwrap()];
+            packing.pack_rows(&values, &scales, &mut tile);
+            let bytes = Bytes::from(tile.repeat(2));
+            let tensor = Tensor::new(packing.dtype(), shape.to_vec(), bytes.clone()).unwrap();
+            let stored = Stored { element, shape: shape.to_vec(), bytes };
+            assert_eq!(element.n_bytes(&shape), stored.bytes.len());
+            for row in 0..32 {
+                let (mut expected, mut found) = (vec![0.0; 128], vec![0.0; 128]);
+                tensor.row_to_f32(row, &mut expected);
+                stored.widen_row(row, &mut found);
+                for (column, (expected, found)) in expected.iter().zip(found).enumerate() {
+                    assert_eq!(*expected, found as f32, "{packing:?} [{row}, {column}]");
+                }
+            }
         }
     }
 

@@ -40,11 +40,13 @@ pub(crate) enum ColorWhen {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Import(commands::import::Args),
+    Convert(commands::convert::Args),
     Inspect(commands::inspect::Args),
     Validate(commands::validate::Args),
     Tensors(commands::tensors::Args),
     Tokenize(commands::tokenize::Args),
     Chat(commands::chat::Args),
+    Eval(commands::eval::Args),
     Trace(commands::trace::Args),
     Diff(commands::diff::Args),
     TestModel(commands::test_model::Args),

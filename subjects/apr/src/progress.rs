@@ -1,7 +1,7 @@
-//! Progress of an import: a bar on a terminal, a line for each piece of work elsewhere.
+//! Progress: a bar on a terminal, plain lines elsewhere.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apr_interop::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,6 +15,11 @@ const KNOWN_SIZE: &str =
     "{wide_msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
 /// A piece of work whose size is not known.
 const UNKNOWN_SIZE: &str = "{spinner} {wide_msg} {decimal_bytes} {decimal_bytes_per_sec}";
+
+/// Work in steps.
+const STEPS: &str = "{prefix} [{bar:30}] {pos}/{len} {eta} {wide_msg}";
+/// Time between lines where there is no terminal.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Shows progress, and passes on the wish to stop.
 pub(crate) struct Bar {
@@ -89,13 +94,55 @@ impl Progress for Bar {
     }
 }
 
+/// Work in steps, each of which takes long enough to be told.
+pub(crate) struct Steps {
+    bar: Option<ProgressBar>,
+    talker: Talker,
+    what: &'static str,
+    n_steps: usize,
+    last_told: Instant,
+}
+
+impl Steps {
+    /// `n_steps` of `what` are about to be done.
+    pub(crate) fn new(talker: Talker, what: &'static str, n_steps: usize) -> Self {
+        let bar = talker.is_terminal().then(|| {
+            let style =
+                ProgressStyle::with_template(STEPS).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::new(n_steps as u64).with_style(style.progress_chars("=> "));
+            bar.set_prefix(what);
+            bar
+        });
+        Self { bar, talker, what, n_steps, last_told: Instant::now() }
+    }
+
+    /// `done` of the steps are done; `note` says what came of it so far.
+    pub(crate) fn done(&mut self, done: usize, note: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(note.to_owned());
+            bar.set_position(done as u64);
+        } else if done == self.n_steps || self.last_told.elapsed() >= PLAIN_INTERVAL {
+            self.last_told = Instant::now();
+            self.talker.line(format_args!("{}: {done} of {}, {note}", self.what, self.n_steps));
+        }
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn templates_of_the_bars_parse() {
-        for template in [KNOWN_SIZE, UNKNOWN_SIZE] {
+        for template in [KNOWN_SIZE, UNKNOWN_SIZE, STEPS] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }

@@ -2,6 +2,11 @@
 
 use std::path::PathBuf;
 
+/// Where what can be made or fetched again is kept, `$XDG_CACHE_HOME/probador` or `~/.cache/probador`; `None` without a home.
+pub fn cache_directory() -> Option<PathBuf> {
+    under("XDG_CACHE_HOME", ".cache")
+}
+
 /// `$VARIABLE/probador` when the variable holds an absolute path, else `~/FALLBACK/probador`; `None` without a home.
 pub(crate) fn under(variable: &str, fallback: &str) -> Option<PathBuf> {
     let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());

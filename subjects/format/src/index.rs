@@ -1,6 +1,6 @@
 //! The tensor index: one entry a tensor, sorted by name, and the rules its ranges obey.
 
-use apr_tensor::DType;
+use apr_tensor::{DType, Packing};
 
 use crate::error::Fault;
 use crate::header::{ALIGNMENT, FOOTER_SIZE, align};
@@ -32,7 +32,7 @@ pub struct IndexEntry {
 impl IndexEntry {
     /// Number of elements; entries of an opened file cannot overflow.
     pub fn n_elements(&self) -> u64 {
-        self.size / self.dtype.element_size() as u64
+        self.shape.iter().fold(1, |n, &dimension| n.saturating_mul(dimension as u64))
     }
 
     /// The entry as stored.
@@ -49,12 +49,14 @@ impl IndexEntry {
     }
 }
 
-/// The stored code of a dtype: its GGML id.
+/// The stored code of a dtype: its GGML id; for our own layouts, a number that GGML is far from.
 pub const fn dtype_code(dtype: DType) -> u8 {
     match dtype {
         DType::F32 => 0,
         DType::F16 => 1,
         DType::Bf16 => 30,
+        DType::Int8 => 200,
+        DType::Int4 => 201,
     }
 }
 
@@ -153,10 +155,13 @@ pub fn faults(entries: &[IndexEntry], data_offset: u64, file_size: u64) -> Vec<F
 
 /// Bytes that a tensor takes.
 pub(crate) fn stored_size(dtype: DType, shape: &[usize]) -> Result<u64, String> {
-    shape
-        .iter()
-        .try_fold(dtype.element_size() as u64, |size, &dimension| size.checked_mul(dimension as u64))
+    if Packing::of(dtype).is_some() && !Packing::fits(shape) {
+        return Err(format!("{dtype} holds matrices of 16 n rows and 64 m columns, not of shape {shape:?}"));
+    }
+    dtype
+        .n_bytes(shape)
         .filter(|&size| isize::try_from(size).is_ok())
+        .map(|size| size as u64)
         .ok_or_else(|| format!("shape {shape:?} of {dtype} takes more bytes than this machine can address"))
 }
 

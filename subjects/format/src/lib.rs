@@ -34,6 +34,7 @@ mod verified;
 mod writer;
 
 pub use atomic::{AtomicFile, Overwrite};
+pub use directories::cache_directory;
 pub use error::{Fault, FormatError, WriteFault};
 pub use header::{ALIGNMENT, Flags, HEADER_SIZE, Header, MAGIC, VERSION};
 pub use index::IndexEntry;

@@ -1,6 +1,6 @@
 //! What the values of a tensor are like: range, mean, deviation, and values that should not be there.
 
-use apr_tensor::{DType, Tensor};
+use apr_tensor::{BLOCK_COLUMNS, BLOCK_ROWS, DType, Packing, Tensor};
 use half::slice::HalfFloatSliceExt;
 use serde::Serialize;
 
@@ -54,6 +54,8 @@ pub(crate) struct Accumulator {
     values: Vec<f32>,
     /// Reused from call to call.
     halves: Vec<half::f16>,
+    /// The start of a block of a packed tensor whose rest has not come yet.
+    block: Vec<u8>,
     n_finite: u64,
     n_nan: u64,
     n_infinite: u64,
@@ -74,6 +76,7 @@ impl Accumulator {
             dtype,
             values: Vec::new(),
             halves: Vec::new(),
+            block: Vec::new(),
             n_finite: 0,
             n_nan: 0,
             n_infinite: 0,
@@ -85,7 +88,7 @@ impl Accumulator {
         }
     }
 
-    /// Adds the elements in `bytes`, which must hold whole ones.
+    /// Adds the elements in `bytes`, which must hold whole ones; blocks of packed ones may be cut anywhere.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         let mut values = std::mem::take(&mut self.values);
         values.clear();
@@ -99,11 +102,26 @@ impl Accumulator {
             }
             DType::Bf16 => values
                 .extend(bytes.as_chunks().0.iter().map(|&bytes| half::bf16::from_le_bytes(bytes).to_f32())),
+            DType::Int8 => self.unpack(Packing::Int8, bytes, &mut values),
+            DType::Int4 => self.unpack(Packing::Int4, bytes, &mut values),
         }
         for block in values.chunks(BLOCK) {
             self.update_block(block);
         }
         self.values = values;
+    }
+
+    /// Appends to `values` the elements of the blocks that `bytes` completes.
+    fn unpack(&mut self, packing: Packing, bytes: &[u8], values: &mut Vec<f32>) {
+        self.block.extend_from_slice(bytes);
+        let blocks = self.block.chunks_exact(packing.block_bytes());
+        let rest = blocks.remainder().to_vec();
+        for block in blocks {
+            // A block is a packed matrix itself.
+            let rows = (0..BLOCK_ROWS).flat_map(|row| packing.row(block, BLOCK_COLUMNS, row));
+            values.extend(rows.map(|(value, scale)| f32::from(value) * scale.to_f32()));
+        }
+        self.block = rest;
     }
 
     fn update_block(&mut self, block: &[f32]) {

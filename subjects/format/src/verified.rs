@@ -163,5 +163,5 @@ impl Memory {
 
 /// `$XDG_CACHE_HOME/probador`, or `~/.cache/probador`.
 pub(crate) fn cache_directory() -> Option<PathBuf> {
-    crate::directories::under("XDG_CACHE_HOME", ".cache")
+    crate::cache_directory()
 }

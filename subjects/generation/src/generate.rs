@@ -7,6 +7,7 @@ use apr_tokenizer::{TokenId, Tokenizer};
 use thiserror::Error;
 
 use crate::distribution::log_probability;
+use crate::drafts::PromptLookup;
 use crate::stop::StopMatcher;
 use crate::{
     CausalLm, LogitRows, Logits, ModelError, NotANumber, Probe, Sampler, SamplingParamError, SamplingParams,
@@ -23,6 +24,9 @@ pub struct GenerationParams {
     pub stop: Vec<String>,
     /// Tokens that end the reply; they are not part of it.
     pub end_of_text: Vec<TokenId>,
+    /// Tokens that are guessed from what came before and verified in one pass, at most [`MAX_DRAFTS`]. The reply is the
+    /// same for any number; it pays where further rows of a pass are cheap, as with packed weights.
+    pub drafts: usize,
 }
 
 /// Why a reply ended.
@@ -159,13 +163,16 @@ pub fn generate_after(
         log_probability: 0.0,
         n_chosen: 0,
     };
-    let Some(mut logits) = prefill(model, &prompt[n_kept..], observer)? else {
+    let Some(logits) = prefill(model, &prompt[n_kept..], observer)? else {
         reply.finish = FinishReason::Cancelled;
         return Ok(reply);
     };
+    let mut ahead = Ahead { row: logits.n_rows() - 1, logits, drafts: Vec::new() };
+    let mut lookup = PromptLookup::new(params.drafts);
     while reply.ids.len() < max_tokens {
-        let id = sampler.sample(logits.last(), &history)?;
-        let log_probability = log_probability(logits.last(), id);
+        let logits = ahead.logits.row(ahead.row);
+        let id = sampler.sample(logits, &history)?;
+        let log_probability = log_probability(logits, id);
         reply.log_probability += log_probability;
         reply.n_chosen += 1;
         let ended = params.end_of_text.contains(&id);
@@ -186,7 +193,12 @@ pub fn generate_after(
             }
         }
         reply.text.push_str(&released);
-        let flow = observer.on_step(&Step { id, text: &released, logits: logits.last(), log_probability });
+        let flow = observer.on_step(&Step { id, text: &released, logits, log_probability });
+        let is_cancelled = !is_last && (flow.is_break() || observer.is_cancelled());
+        if is_last || is_cancelled {
+            // Of what was drafted, the cache keeps what was chosen before this token.
+            model.truncate(model.position() - ahead.n_unverified());
+        }
         if ended || stopped {
             reply.finish = if stopped { FinishReason::Stop } else { FinishReason::EndOfText };
             return Ok(reply);
@@ -194,19 +206,56 @@ pub fn generate_after(
         if is_last {
             break;
         }
-        if flow.is_break() || observer.is_cancelled() {
+        if is_cancelled {
             let rest = stops.push(&mem::replace(&mut decoder, tokenizer.decoder()).finish());
             reply.text.push_str(&rest.text);
             reply.text.push_str(&stops.finish());
             reply.finish = FinishReason::Cancelled;
             return Ok(reply);
         }
-        logits = match observer.probe() {
-            Some(probe) => model.prefill(&[id], LogitRows::Last, Some(probe))?,
-            None => model.decode(id)?,
-        };
+        if ahead.drafts.get(ahead.row) == Some(&id) {
+            ahead.row += 1;
+            continue;
+        }
+        model.truncate(model.position() - ahead.n_unverified());
+        if !ahead.drafts.is_empty() {
+            lookup.learn(ahead.row);
+        }
+        if let Some(probe) = observer.probe() {
+            let logits = model.prefill(&[id], LogitRows::Last, Some(probe))?;
+            ahead = Ahead { logits, row: 0, drafts: Vec::new() };
+            continue;
+        }
+        // The last token is chosen after a pass, not evaluated.
+        let drafts = lookup.guess(&history, max_tokens - reply.ids.len() - 1);
+        ahead = Ahead { logits: ahead_of(model, id, &drafts)?, row: 0, drafts };
     }
     Ok(reply)
+}
+
+/// Logits from which tokens are chosen one after the other, as long as what was drafted is chosen.
+struct Ahead {
+    logits: Logits,
+    /// The row that the next token is chosen from: how many drafts were right so far.
+    row: usize,
+    /// Row `r + 1` holds after draft `r`.
+    drafts: Vec<TokenId>,
+}
+
+impl Ahead {
+    /// Drafts that are in the model's cache and were not chosen.
+    fn n_unverified(&self) -> usize {
+        self.drafts.len().saturating_sub(self.row)
+    }
+}
+
+/// The logits after `id`, and after each of the drafts behind it.
+fn ahead_of(model: &mut dyn CausalLm, id: TokenId, drafts: &[TokenId]) -> Result<Logits, ModelError> {
+    if drafts.is_empty() {
+        return model.decode(id);
+    }
+    let ids: Vec<TokenId> = std::iter::once(id).chain(drafts.iter().copied()).collect();
+    model.prefill(&ids, LogitRows::All, None)
 }
 
 /// Evaluates the prompt in chunks; `None` when cancelled in between.

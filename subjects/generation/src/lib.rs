@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod distribution;
+mod drafts;
 mod generate;
 mod layered;
 mod model;
@@ -10,6 +11,7 @@ mod sampler;
 mod stop;
 
 pub use distribution::{Candidate, log_probability, log_sum_exp, top_candidates};
+pub use drafts::MAX_DRAFTS;
 pub use generate::{
     FinishReason, Generation, GenerationError, GenerationParams, Observer, Step, generate, generate_after,
 };

@@ -62,6 +62,7 @@ fn tokenizer() -> Tokenizer {
 
 fn params(max_tokens: Option<usize>) -> GenerationParams {
     GenerationParams {
+        drafts: 0,
         sampling: SamplingParams::greedy(),
         max_tokens,
         stop: Vec::new(),

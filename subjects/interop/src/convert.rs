@@ -6,7 +6,7 @@
 use std::io::{Seek, Write};
 
 use apr_format::TensorWriter;
-use apr_tensor::DType;
+use apr_tensor::Float;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -27,7 +27,7 @@ const TASK_ELEMENTS: usize = 16 << 10;
 pub(crate) fn write_tensor<W: Write + Seek + Send>(
     tensor: &SourceTensor,
     file: &InputFile,
-    dtype: DType,
+    dtype: Float,
     out: &mut TensorWriter<'_, W>,
     progress: &dyn Progress,
 ) -> Result<(), ImportError> {
@@ -81,7 +81,7 @@ struct Chunk {
 /// How a tensor is cut into chunks.
 struct Plan<'a> {
     tensor: &'a SourceTensor,
-    dtype: DType,
+    dtype: Float,
     /// Elements that stay together: a block, or a head whose rows are put in order.
     unit: usize,
     units_per_chunk: usize,
@@ -89,7 +89,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(tensor: &'a SourceTensor, dtype: DType) -> Self {
+    fn new(tensor: &'a SourceTensor, dtype: Float) -> Self {
         let unit = match tensor.rows {
             RowOrder::AsIs => tensor.encoding.block_elements(),
             RowOrder::InterleavedHalves { head_dim } => head_dim * tensor.row_elements(),
@@ -142,7 +142,7 @@ fn separate_halves(source: &[u8], ordered: &mut [u8], head_dim: usize, row_bytes
 
 /// Converts whole blocks to `dtype`, rounding to nearest, ties to even. Fails with a finite value that rounds to
 /// infinity.
-fn convert(encoding: Encoding, source: &[u8], dtype: DType, converted: &mut [u8]) -> Result<(), f32> {
+fn convert(encoding: Encoding, source: &[u8], dtype: Float, converted: &mut [u8]) -> Result<(), f32> {
     if encoding.dtype() == Some(dtype) {
         converted.copy_from_slice(source);
         return Ok(());
@@ -162,24 +162,24 @@ fn convert(encoding: Encoding, source: &[u8], dtype: DType, converted: &mut [u8]
 }
 
 /// Writes `values` as `dtype`, little-endian.
-fn round(values: &[f32], dtype: DType, converted: &mut [u8]) -> Result<(), f32> {
+fn round(values: &[f32], dtype: Float, converted: &mut [u8]) -> Result<(), f32> {
     const STEP: usize = 256;
     // The least magnitude that rounds to infinity: halfway from the largest finite value to the next power of two.
     let limit = match dtype {
-        DType::F32 => f32::INFINITY,
-        DType::F16 => 65_520.0,
-        DType::Bf16 => f32::from_bits(0x7F7F_8000),
+        Float::F32 => f32::INFINITY,
+        Float::F16 => 65_520.0,
+        Float::Bf16 => f32::from_bits(0x7F7F_8000),
     };
     if let Some(&value) = values.iter().find(|value| value.abs() >= limit && value.is_finite()) {
         return Err(value);
     }
     match dtype {
-        DType::F32 => {
+        Float::F32 => {
             for (bytes, value) in converted.as_chunks_mut::<4>().0.iter_mut().zip(values) {
                 *bytes = value.to_le_bytes();
             }
         }
-        DType::F16 => {
+        Float::F16 => {
             let mut halves = [f16::ZERO; STEP];
             for (bytes, values) in converted.chunks_mut(2 * STEP).zip(values.chunks(STEP)) {
                 let halves = &mut halves[..values.len()];
@@ -189,7 +189,7 @@ fn round(values: &[f32], dtype: DType, converted: &mut [u8]) -> Result<(), f32> 
                 }
             }
         }
-        DType::Bf16 => {
+        Float::Bf16 => {
             for (bytes, &value) in converted.as_chunks_mut::<2>().0.iter_mut().zip(values) {
                 *bytes = bf16::from_f32(value).to_le_bytes();
             }

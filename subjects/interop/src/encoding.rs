@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use apr_tensor::DType;
+use apr_tensor::Float;
 
 /// An element encoding: blocks of [`Encoding::block_elements`] consecutive elements of a row, each block in
 /// [`Encoding::block_bytes`] bytes. Plain floats are blocks of one.
@@ -110,11 +110,11 @@ impl Encoding {
     }
 
     /// The dtype that stores these elements unchanged; `None` for quantized blocks.
-    pub const fn dtype(self) -> Option<DType> {
+    pub const fn dtype(self) -> Option<Float> {
         match self {
-            Self::F32 => Some(DType::F32),
-            Self::F16 => Some(DType::F16),
-            Self::Bf16 => Some(DType::Bf16),
+            Self::F32 => Some(Float::F32),
+            Self::F16 => Some(Float::F16),
+            Self::Bf16 => Some(Float::Bf16),
             _ => None,
         }
     }
@@ -125,12 +125,12 @@ impl Encoding {
     }
 }
 
-impl From<DType> for Encoding {
-    fn from(dtype: DType) -> Self {
+impl From<Float> for Encoding {
+    fn from(dtype: Float) -> Self {
         match dtype {
-            DType::F32 => Self::F32,
-            DType::F16 => Self::F16,
-            DType::Bf16 => Self::Bf16,
+            Float::F32 => Self::F32,
+            Float::F16 => Self::F16,
+            Float::Bf16 => Self::Bf16,
         }
     }
 }

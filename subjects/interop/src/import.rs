@@ -6,7 +6,7 @@ use std::time::Instant;
 use apr_format::{
     AprFile, AprWriter, EmbeddedTokenizer, FormatError, Overwrite, Provenance, SourceFile, TensorSpec, atomic,
 };
-use apr_tensor::DType;
+use apr_tensor::Float;
 use apr_tokenizer::Tokenizer;
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ pub struct ImportOptions {
     /// Make one matrix of embedding and head, where the source has it twice.
     pub tie_embeddings: bool,
     /// Store every tensor so. `None` keeps each as it is stored; when any is quantized, everything becomes f16.
-    pub dtype: Option<DType>,
+    pub dtype: Option<Float>,
     /// What the source is, where it does not say; it must not say anything else.
     pub arch: Option<String>,
     /// Whether an output that is already there is replaced.
@@ -117,7 +117,8 @@ pub fn import(
     progress.start(&format!("importing {}", path.display()), Some(source_bytes));
     for (tensor, spec) in model.tensors.values().zip(&specs) {
         let mut out = writer.tensor_writer(&spec.name)?;
-        write_tensor(tensor, &model.files[tensor.file], spec.dtype, &mut out, progress)?;
+        let dtype = stored_as(tensor, dtype);
+        write_tensor(tensor, &model.files[tensor.file], dtype, &mut out, progress)?;
     }
     model.files.iter().try_for_each(InputFile::check_unchanged)?;
     let written = writer.finish()?;
@@ -181,19 +182,24 @@ fn open(source: &Source, options: &ImportOptions, progress: &dyn Progress) -> Re
 ///
 /// A quantized GGUF keeps norms and biases in F32 beside matrices of a few bits; that is its format's habit, not
 /// precision of the model. One dtype for all makes the file the one that `save_pretrained` of the same weights gives.
-fn default_dtype(model: &Model) -> Option<DType> {
+fn default_dtype(model: &Model) -> Option<Float> {
     let is_quantized = model.tensors.values().any(|tensor| tensor.encoding.dtype().is_none());
-    is_quantized.then_some(DType::F16)
+    is_quantized.then_some(Float::F16)
 }
 
-fn spec(name: &str, tensor: &SourceTensor, dtype: Option<DType>) -> TensorSpec {
+/// What a tensor is stored as.
+fn stored_as(tensor: &SourceTensor, dtype: Option<Float>) -> Float {
     // Without a dtype for all, none is quantized, and each keeps its own.
-    let dtype = dtype.or(tensor.encoding.dtype()).unwrap_or(DType::F16);
+    dtype.or(tensor.encoding.dtype()).unwrap_or(Float::F16)
+}
+
+fn spec(name: &str, tensor: &SourceTensor, dtype: Option<Float>) -> TensorSpec {
+    let dtype = stored_as(tensor, dtype).dtype();
     TensorSpec { name: name.to_owned(), dtype, shape: tensor.shape.clone() }
 }
 
 /// What happens to the values, for the provenance.
-fn describe_conversions(model: &Model, dtype: Option<DType>) -> Vec<String> {
+fn describe_conversions(model: &Model, dtype: Option<Float>) -> Vec<String> {
     let mut done = Vec::new();
     if let Some(dtype) = dtype {
         let mut encodings: Vec<&str> = model

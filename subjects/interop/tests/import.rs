@@ -11,7 +11,7 @@ use apr_format::{AprFile, Overwrite};
 use apr_interop::{
     Encoding, ImportOptions, ImportSummary, Progress, Silent, Source, dequantize, gguf, import,
 };
-use apr_tensor::DType;
+use apr_tensor::{DType, Float};
 use apr_tokenizer::Tokenizer;
 use support::gguf_file::{GgufFile, TYPE_Q4_0};
 use support::safetensors_file::{entry, file, qwen2_tensors, with_tensors, write_directory};
@@ -29,7 +29,7 @@ fn tied() -> ImportOptions {
     ImportOptions { tie_embeddings: true, ..ImportOptions::default() }
 }
 
-fn as_dtype(dtype: DType) -> ImportOptions {
+fn as_dtype(dtype: Float) -> ImportOptions {
     ImportOptions { dtype: Some(dtype), ..ImportOptions::default() }
 }
 
@@ -137,7 +137,7 @@ fn interleaved_heads_of_a_llama_gguf_are_put_in_the_checkpoints_order() {
 fn every_dtype_holds_the_values_of_the_gguf_package_rounded_to_it() {
     let bytes = std::fs::read(fixture("tiny-qwen2.gguf")).unwrap();
     let parsed = gguf::parse(&bytes).unwrap();
-    for dtype in DType::ALL {
+    for dtype in Float::ALL {
         let (_directory, out) = output();
         import_with(&fixture("tiny-qwen2.gguf"), &out, &as_dtype(dtype)).unwrap();
         let apr = AprFile::open(&out).unwrap();
@@ -157,11 +157,11 @@ fn every_dtype_holds_the_values_of_the_gguf_package_rounded_to_it() {
     }
 }
 
-fn round(value: f32, dtype: DType) -> f32 {
+fn round(value: f32, dtype: Float) -> f32 {
     match dtype {
-        DType::F32 => value,
-        DType::F16 => half::f16::from_f32(value).to_f32(),
-        DType::Bf16 => half::bf16::from_f32(value).to_f32(),
+        Float::F32 => value,
+        Float::F16 => half::f16::from_f32(value).to_f32(),
+        Float::Bf16 => half::bf16::from_f32(value).to_f32(),
     }
 }
 
@@ -175,15 +175,15 @@ fn a_value_too_large_for_f16_is_refused_and_fits_bf16() {
         file.tensor("output_norm.weight").data[4..8].copy_from_slice(&value.to_le_bytes());
         std::fs::write(&path, file.bytes()).unwrap();
         let (_directory, out) = output();
-        let imported = import_with(&path, &out, &as_dtype(DType::F16));
+        let imported = import_with(&path, &out, &as_dtype(Float::F16));
         assert_eq!(imported.is_ok(), fits, "{value}: {imported:?}");
     }
     file.tensor("output_norm.weight").data[4..8].copy_from_slice(&65_520.0_f32.to_le_bytes());
     std::fs::write(&path, file.bytes()).unwrap();
-    refused(&path, &path, &as_dtype(DType::F16), "tensor `output_norm.weight` in");
-    refused(&path, &path, &as_dtype(DType::F16), "holds 65520, which is too large for F16");
+    refused(&path, &path, &as_dtype(Float::F16), "tensor `output_norm.weight` in");
+    refused(&path, &path, &as_dtype(Float::F16), "holds 65520, which is too large for F16");
     let (_directory, out) = output();
-    import_with(&path, &out, &as_dtype(DType::Bf16)).unwrap();
+    import_with(&path, &out, &as_dtype(Float::Bf16)).unwrap();
     assert_eq!(AprFile::open(&out).unwrap().tensor("model.norm.weight").unwrap().to_f32()[1], 65_536.0);
 }
 

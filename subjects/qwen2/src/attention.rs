@@ -9,12 +9,13 @@ use apr_tensor::{AttentionShape, PositionTerm};
 
 use crate::forward::{Activations, Pass};
 use crate::kv_cache::LayerCache;
-use crate::rotary::bias_weights;
+use crate::rotary::{Rotary, bias_weights};
 use crate::weights::LayerWeights;
 
 /// Reads `normed`, writes `block`, both `[n, hidden_size]`; appends to the layer's cache.
 pub(crate) fn attention(
     pass: &mut Pass<'_, '_>,
+    rotary: &Rotary,
     layer: usize,
     weights: &LayerWeights,
     cache: &mut LayerCache,
@@ -40,13 +41,13 @@ pub(crate) fn attention(
     }
     pass.show_wide(layer, Site::VProj, values);
 
-    let angles = pass.rotary.rows(pass.start, n);
+    let angles = rotary.rows(pass.start, n);
     pass.compute.rotate_halves(queries, head_dim, angles);
     pass.compute.rotate_halves(keys, head_dim, angles);
     cache.append(pass.compute, pass.start, keys, values);
     let position_term = k_proj.bias.as_ref().map(|bias| {
         bias_weights(queries, bias, head_dim, pass.config.num_heads / pass.config.num_kv_heads, key_bias);
-        PositionTerm { queries: key_bias, positions: pass.rotary.rows(0, pass.start + n) }
+        PositionTerm { queries: key_bias, positions: rotary.rows(0, pass.start + n) }
     });
 
     let shape = AttentionShape {
@@ -56,17 +57,12 @@ pub(crate) fn attention(
         start: pass.start,
         n_queries: n,
     };
-    let mut scores = pass.wants(layer, Site::Scores).then(|| vec![0.0; shape.n_heads * n_pairs(shape)]);
+    let mut scores = pass.wants(layer, Site::Scores).then(|| vec![0.0; shape.n_heads * shape.n_pairs()]);
     pass.compute.attention(shape, queries, &cache.heads(), position_term, attended, scores.as_deref_mut());
     if let (Some(probe), Some(scores)) = (&mut pass.probe, scores) {
-        probe.record(TensorKey::Layer(layer, Site::Scores), &[shape.n_heads, n_pairs(shape)], &scores);
+        probe.record(TensorKey::Layer(layer, Site::Scores), &[shape.n_heads, shape.n_pairs()], &scores);
     }
 
     pass.linear(&weights.o_proj, attended, block); // [n, hidden_size]
     pass.show(layer, Site::OProj, block);
-}
-
-/// Pairs of a query with a key at or before it.
-fn n_pairs(shape: AttentionShape) -> usize {
-    (0..shape.n_queries).map(|query| shape.start + query + 1).sum()
 }

@@ -80,11 +80,6 @@ impl Config {
         self.num_kv_heads * self.head_dim
     }
 
-    /// Bytes of cache that one position takes: a key and a value in f32 for every layer.
-    pub fn cache_bytes_per_position(&self) -> u64 {
-        (2 * self.num_layers * self.kv_width() * size_of::<f32>()) as u64
-    }
-
     /// What is wrong with the numbers, if anything.
     fn check(&self) -> Result<(), String> {
         // Beyond any Qwen2 there is, and low enough that no product of two overflows.

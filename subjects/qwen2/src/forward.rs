@@ -1,17 +1,17 @@
 //! What a layer needs while it runs: the compute, the tensors of the pass and the probe.
 
+use std::ops::Range;
+
 use apr_generation::{Probe, Site, TensorKey};
 use apr_tensor::{Buffer, Compute};
 
 use crate::Config;
-use crate::rotary::Rotary;
 use crate::weights::Linear;
 
 /// The surroundings of a forward pass over `n` positions from `start` on.
 pub(crate) struct Pass<'a, 'p> {
     pub(crate) compute: &'a Compute,
     pub(crate) config: &'a Config,
-    pub(crate) rotary: &'a Rotary,
     pub(crate) start: usize,
     pub(crate) n: usize,
     pub(crate) probe: Option<&'a mut (dyn Probe + 'p)>,
@@ -63,6 +63,16 @@ impl Activations {
         for buffer in [&mut self.gate, &mut self.up] {
             buffer.resize(n * config.intermediate_size);
         }
+    }
+}
+
+impl Activations {
+    /// Norms `range` of the residual stream with `gain`, and rounds it to f32.
+    pub(crate) fn norm(&mut self, pass: &Pass<'_, '_>, gain: &[f32], range: Range<usize>) -> &[f32] {
+        let Self { hidden, normed, normed_narrow, .. } = self;
+        pass.norm(&hidden[range.clone()], gain, &mut normed[range.clone()]);
+        pass.compute.narrow(&normed[range.clone()], &mut normed_narrow[range.clone()]);
+        &normed_narrow[range]
     }
 }
 

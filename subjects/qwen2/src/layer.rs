@@ -6,11 +6,13 @@ use crate::attention::attention;
 use crate::forward::{Activations, Pass};
 use crate::kv_cache::LayerCache;
 use crate::mlp::mlp;
+use crate::rotary::Rotary;
 use crate::weights::LayerWeights;
 
 /// Transforms `hidden`, `[n, hidden_size]`, in place.
 pub(crate) fn layer(
     pass: &mut Pass<'_, '_>,
+    rotary: &Rotary,
     layer: usize,
     weights: &LayerWeights,
     cache: &mut LayerCache,
@@ -18,7 +20,7 @@ pub(crate) fn layer(
 ) {
     pass.norm(&activations.hidden, &weights.input_layernorm, &mut activations.normed);
     pass.show_wide(layer, Site::InputLayernorm, &activations.normed);
-    attention(pass, layer, weights, cache, activations);
+    attention(pass, rotary, layer, weights, cache, activations);
     pass.compute.add(&mut activations.hidden, &activations.block);
 
     pass.norm(&activations.hidden, &weights.post_attention_layernorm, &mut activations.normed);

@@ -6,8 +6,7 @@ use apr_generation::{CausalLm, Layered, LogitRows, Logits, ModelError, Probe};
 
 use crate::Qwen2;
 use crate::forward::Pass;
-use crate::layer::layer;
-use crate::model::{BLOCK, Shared, head};
+use crate::model::{BLOCK, Shared};
 
 impl Layered for Qwen2 {
     fn n_layers(&self) -> usize {
@@ -30,20 +29,19 @@ impl Layered for Qwen2 {
         }
         self.check_room(self.check_hidden(hidden)?)?;
         self.reset();
-        let Shared { config, weights, rotary, compute, .. } = &*self.shared;
+        let Shared { config, weights, compute, .. } = &*self.shared;
+        let sequence = &mut self.sequence;
         for block in hidden.chunks_mut(BLOCK * config.hidden_size) {
             let n = block.len() / config.hidden_size;
             // A reborrow that ends with this block.
             let probe = probe.as_mut().map(|probe| &mut **probe as &mut dyn Probe);
-            let mut pass = Pass { compute, config, rotary, start: self.cache.len(), n, probe };
-            self.activations.resize(config, n);
-            self.activations.hidden.copy_from_slice(block);
+            let mut pass = Pass { compute, config, start: sequence.len(), n, probe };
+            sequence.set_hidden(config, n, block.iter().copied());
             for index in layers.clone() {
-                let cache = self.cache.layer_mut(index);
-                layer(&mut pass, index, &weights.layers[index], cache, &mut self.activations);
+                sequence.run_layer(&mut pass, weights, index);
             }
-            block.copy_from_slice(&self.activations.hidden);
-            self.cache.advance(n);
+            sequence.copy_hidden(block);
+            sequence.advance(n);
         }
         // The layers that did not run hold no keys of these positions.
         self.reset();
@@ -57,7 +55,7 @@ impl Layered for Qwen2 {
         mut probe: Option<&mut dyn Probe>,
     ) -> Result<Logits, ModelError> {
         self.check_hidden(hidden)?;
-        let Shared { config, weights, rotary, compute, .. } = &*self.shared;
+        let Shared { config, weights, compute, .. } = &*self.shared;
         let mut logits = Vec::new();
         for block in hidden.chunks(BLOCK * config.hidden_size) {
             if rows == LogitRows::Last {
@@ -65,10 +63,9 @@ impl Layered for Qwen2 {
             }
             let n = block.len() / config.hidden_size;
             let probe = probe.as_mut().map(|probe| &mut **probe as &mut dyn Probe);
-            let mut pass = Pass { compute, config, rotary, start: 0, n, probe };
-            self.activations.resize(config, n);
-            self.activations.hidden.copy_from_slice(block);
-            head(&mut pass, weights, &mut self.activations, rows, &mut logits);
+            let mut pass = Pass { compute, config, start: 0, n, probe };
+            self.sequence.set_hidden(config, n, block.iter().copied());
+            self.sequence.run_head(&mut pass, weights, rows, &mut logits);
         }
         Ok(Logits::new(config.vocab_size, logits))
     }

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use apr_format::AprFile;
-use apr_generation::{CausalLm, LogitRows, Logits, ModelError, Probe, TensorKey};
+use apr_generation::{CausalLm, LogitRows, MAX_DRAFTS, Logits, ModelError, Probe, TensorKey};
 use apr_tensor::Compute;
 use apr_tokenizer::TokenId;
 
-use crate::forward::{Activations, Pass};
-use crate::kv_cache::KvCache;
-use crate::layer::layer;
-use crate::rotary::Rotary;
+use crate::forward::Pass;
+use crate::sequence::Sequence;
 use crate::weights::Weights;
 use crate::{Config, LoadError};
 
@@ -32,15 +30,13 @@ pub(crate) const BLOCK: usize = 512;
 /// A Qwen2 model with a cache of its own.
 pub struct Qwen2 {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) cache: KvCache,
-    pub(crate) activations: Activations,
+    pub(crate) sequence: Sequence,
 }
 
 /// What forks of a model have in common.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) weights: Weights,
-    pub(crate) rotary: Rotary,
     pub(crate) compute: Compute,
     context_length: usize,
 }
@@ -55,15 +51,16 @@ impl Qwen2 {
             return Err(LoadError::Context { path: file.path().to_owned(), asked: context_length, limit });
         }
         let weights = Weights::from_file(file, &config)?;
-        let rotary = Rotary::new(&config, context_length);
         let compute = Compute::new(options.n_threads);
-        let shared = Arc::new(Shared { config, weights, rotary, compute, context_length });
-        Self::over(shared)
+        let shared = Arc::new(Shared { config, weights, compute, context_length });
+        let sequence = Sequence::new(&shared.config, &shared.weights, context_length);
+        Self::over(shared, sequence)
     }
 
     /// Another sequence over the same weights.
     pub fn fork(&self) -> Result<Self, LoadError> {
-        Self::over(Arc::clone(&self.shared))
+        let sequence = self.sequence.fork(&self.shared.config, self.shared.context_length);
+        Self::over(Arc::clone(&self.shared), sequence)
     }
 
     /// The model's dimensions.
@@ -76,22 +73,27 @@ impl Qwen2 {
         self.shared.compute.n_threads()
     }
 
-    /// Name of the kernels in use: `avx512`, `avx2`, `neon` or `scalar`.
+    /// Tokens worth drafting at once: as many as there are further rows that cost little, with packed weights.
+    pub fn cheap_drafts(&self) -> usize {
+        if self.shared.weights.are_packed() { MAX_DRAFTS } else { 0 }
+    }
+
+    /// Name of the kernels in use: `avx512-vnni`, `avx512`, `avx2`, `neon-dot`, `neon` or `scalar`.
     pub fn kernels(&self) -> &'static str {
         self.shared.compute.kernels()
     }
 
-    fn over(shared: Arc<Shared>) -> Result<Self, LoadError> {
-        let Shared { config, context_length, .. } = &*shared;
-        let Some(cache) = KvCache::new(config, *context_length) else {
-            let bytes = config.cache_bytes_per_position().saturating_mul(*context_length as u64);
+    fn over(shared: Arc<Shared>, sequence: Option<Sequence>) -> Result<Self, LoadError> {
+        let Some(sequence) = sequence else {
+            let Shared { config, weights, context_length, .. } = &*shared;
+            let bytes = Sequence::cache_bytes_per_position(config, weights);
+            let bytes = bytes.saturating_mul(*context_length as u64);
             return Err(LoadError::Memory { context_length: *context_length, bytes });
         };
-        Ok(Self { shared, cache, activations: Activations::default() })
+        Ok(Self { shared, sequence })
     }
 
-    /// Runs `ids` through the layers, leaving the residual stream in the activations, and appends to `logits` the rows
-    /// that `rows` asks for.
+    /// Runs `ids` through the layers and appends to `logits` the rows that `rows` asks for.
     fn forward(
         &mut self,
         ids: &[TokenId],
@@ -99,57 +101,21 @@ impl Qwen2 {
         probe: Option<&mut dyn Probe>,
         logits: &mut Vec<f32>,
     ) {
-        let Shared { config, weights, rotary, compute, .. } = &*self.shared;
-        let (n, hidden_size) = (ids.len(), config.hidden_size);
-        let mut pass = Pass { compute, config, rotary, start: self.cache.len(), n, probe };
-        let activations = &mut self.activations;
-        activations.resize(config, n);
-        let embedded = &mut activations.block;
-        for (row, id) in embedded.chunks_exact_mut(hidden_size).zip(ids) {
+        let Shared { config, weights, compute, .. } = &*self.shared;
+        let sequence = &mut self.sequence;
+        let mut pass = Pass { compute, config, start: sequence.len(), n: ids.len(), probe };
+        let mut embedded = vec![0.0; ids.len() * config.hidden_size];
+        for (row, id) in embedded.chunks_exact_mut(config.hidden_size).zip(ids) {
             weights.embed_tokens.row_to_f32(id.index(), row);
         }
-        pass.show_key(TensorKey::Embedding, embedded);
-        for (hidden, embedded) in activations.hidden.iter_mut().zip(embedded.iter()) {
-            *hidden = f64::from(*embedded);
+        pass.show_key(TensorKey::Embedding, &embedded);
+        sequence.set_hidden(config, ids.len(), embedded.into_iter().map(f64::from));
+        for layer in 0..config.num_layers {
+            sequence.run_layer(&mut pass, weights, layer);
         }
-        for (index, weights) in weights.layers.iter().enumerate() {
-            layer(&mut pass, index, weights, self.cache.layer_mut(index), activations);
-        }
-        self.cache.advance(n);
-
-        head(&mut pass, weights, activations, rows, logits);
+        sequence.advance(ids.len());
+        sequence.run_head(&mut pass, weights, rows, logits);
     }
-}
-
-/// Norms the residual stream in the activations and appends to `logits` the rows that `rows` asks for.
-pub(crate) fn head(
-    pass: &mut Pass<'_, '_>,
-    weights: &Weights,
-    activations: &mut Activations,
-    rows: LogitRows,
-    logits: &mut Vec<f32>,
-) {
-    let (n, config) = (pass.n, pass.config);
-    let hidden_size = config.hidden_size;
-    let first = match rows {
-        LogitRows::All => 0,
-        LogitRows::Last => n - 1,
-    };
-    let sees_norm = pass.probe.as_ref().is_some_and(|probe| probe.wants(TensorKey::Norm));
-    let normed_from = if sees_norm { 0 } else { first };
-    let range = normed_from * hidden_size..n * hidden_size;
-    let Activations { hidden, normed, normed_narrow, .. } = activations;
-    pass.norm(&hidden[range.clone()], &weights.norm, &mut normed[range.clone()]);
-    pass.compute.narrow(&normed[range.clone()], &mut normed_narrow[range]);
-    if sees_norm {
-        pass.show_key(TensorKey::Norm, normed_narrow);
-    }
-    let n_before = logits.len();
-    logits.resize(n_before + (n - first) * config.vocab_size, 0.0);
-    let new = &mut logits[n_before..];
-    pass.compute.matmul(&normed_narrow[first * hidden_size..], &weights.lm_head, None, new); // [rows, vocab_size]
-    pass.n = n - first;
-    pass.show_key(TensorKey::Logits, new);
 }
 
 impl CausalLm for Qwen2 {
@@ -162,11 +128,11 @@ impl CausalLm for Qwen2 {
     }
 
     fn position(&self) -> usize {
-        self.cache.len()
+        self.sequence.len()
     }
 
     fn cache_bytes_per_position(&self) -> u64 {
-        self.shared.config.cache_bytes_per_position()
+        Sequence::cache_bytes_per_position(&self.shared.config, &self.shared.weights)
     }
 
     fn prefill(
@@ -196,6 +162,6 @@ impl CausalLm for Qwen2 {
     }
 
     fn truncate(&mut self, n_positions: usize) {
-        self.cache.truncate(n_positions);
+        self.sequence.truncate(n_positions);
     }
 }

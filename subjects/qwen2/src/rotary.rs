@@ -3,12 +3,12 @@
 use crate::Config;
 
 /// The angles of every position: `[n_positions, head_dim]`, cosines in the first half of a row, sines in the second.
-pub(crate) struct Rotary {
+pub(crate) struct Rotary<S = f64> {
     head_dim: usize,
-    angles: Vec<f64>,
+    angles: Vec<S>,
 }
 
-impl Rotary {
+impl<S: Angle> Rotary<S> {
     /// The table for positions `0..n_positions`.
     ///
     /// Frequency `i` is `theta^(-2i/d)`. The published model computes frequencies and angles in f32, whatever the
@@ -21,19 +21,37 @@ impl Rotary {
                 1.0 / config.rope_theta.powf(f64::from(exponent)) as f32
             })
             .collect();
-        let mut angles = vec![0.0; n_positions * head_dim];
+        let mut angles = vec![S::from(0.0); n_positions * head_dim];
         for (position, row) in angles.chunks_exact_mut(head_dim).enumerate() {
             let (cosines, sines) = row.split_at_mut(half);
             for ((cos, sin), frequency) in cosines.iter_mut().zip(sines).zip(&frequencies) {
-                (*sin, *cos) = f64::from(position as f32 * frequency).sin_cos();
+                let (sine, cosine) = f64::from(position as f32 * frequency).sin_cos();
+                (*sin, *cos) = (S::rounded(sine), S::rounded(cosine));
             }
         }
         Self { head_dim, angles }
     }
 
     /// The angles of positions `start..start + n`, `[n, head_dim]`.
-    pub(crate) fn rows(&self, start: usize, n: usize) -> &[f64] {
+    pub(crate) fn rows(&self, start: usize, n: usize) -> &[S] {
         &self.angles[start * self.head_dim..][..n * self.head_dim]
+    }
+}
+
+/// A type that sines and cosines are kept in.
+pub(crate) trait Angle: Copy + From<f32> {
+    fn rounded(value: f64) -> Self;
+}
+
+impl Angle for f64 {
+    fn rounded(value: f64) -> Self {
+        value
+    }
+}
+
+impl Angle for f32 {
+    fn rounded(value: f64) -> Self {
+        value as Self
     }
 }
 

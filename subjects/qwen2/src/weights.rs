@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use apr_format::AprFile;
-use apr_tensor::Tensor;
+use apr_tensor::{Packing, Tensor};
 
 use crate::{Config, LoadError};
 
@@ -63,8 +63,47 @@ impl Weights {
             reader.tensor("lm_head.weight", &[vocab, hidden])?
         };
         reader.check_all_taken()?;
-        Ok(Self { embed_tokens, layers, norm, lm_head })
+        let weights = Self { embed_tokens, layers, norm, lm_head };
+        let n_packed = weights.matrices().filter(|linear| is_packed(linear)).count();
+        if n_packed != 0 && n_packed != weights.matrices().count() {
+            return Err(LoadError::Config {
+                path: file.path().to_owned(),
+                what: "some matrices of its layers are packed and others are not".to_owned(),
+            });
+        }
+        let differ = |layer: &LayerWeights| layer.gate_proj.weight.dtype() != layer.up_proj.weight.dtype();
+        if let Some(layer) = weights.layers.iter().position(differ) {
+            return Err(LoadError::Config {
+                path: file.path().to_owned(),
+                what: format!("gate_proj and up_proj of layer {layer} have different dtypes"),
+            });
+        }
+        Ok(weights)
     }
+
+    /// Whether the matrices of the layers are packed; otherwise none is.
+    pub(crate) fn are_packed(&self) -> bool {
+        self.matrices().next().is_some_and(is_packed)
+    }
+
+    /// Every matrix of every layer.
+    fn matrices(&self) -> impl Iterator<Item = &Linear> {
+        self.layers.iter().flat_map(|layer| {
+            [
+                &layer.q_proj,
+                &layer.k_proj,
+                &layer.v_proj,
+                &layer.o_proj,
+                &layer.gate_proj,
+                &layer.up_proj,
+                &layer.down_proj,
+            ]
+        })
+    }
+}
+
+fn is_packed(linear: &Linear) -> bool {
+    Packing::of(linear.weight.dtype()).is_some()
 }
 
 impl LayerWeights {

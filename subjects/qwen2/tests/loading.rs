@@ -25,7 +25,7 @@ fn altered(folder: &TempDir, alter: impl Fn(&mut Metadata, &mut Vec<TensorSpec>)
     let path = folder.path().join("altered.apr");
     let mut writer = AprWriter::create(&path, metadata, specs.clone(), Overwrite::Refuse).unwrap();
     for spec in &specs {
-        let n_bytes = spec.dtype.n_bytes(spec.shape.iter().product()).unwrap();
+        let n_bytes = spec.dtype.n_bytes(&spec.shape).unwrap();
         let mut bytes = source.tensor(&spec.name).map_or_else(Vec::new, |tensor| tensor.bytes().to_vec());
         bytes.resize(n_bytes, 0);
         writer.write_tensor(&spec.name, &bytes).unwrap();

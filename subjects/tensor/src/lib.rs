@@ -7,11 +7,15 @@ mod buffer;
 mod compute;
 mod dtype;
 mod kernels;
+mod packed;
 mod team;
 mod tensor;
 
 pub use buffer::Buffer;
-pub use compute::{AttentionShape, Compute, HeadCache, PositionTerm};
-pub use dtype::DType;
+pub use compute::{
+    AttentionShape, Compute, HeadCache, Output, PackedProduct, PositionTerm, RoundedRows, TiledHeadCache,
+};
+pub use dtype::{DType, Float};
+pub use packed::{BLOCK_COLUMNS, BLOCK_ROWS, GROUP, Packing};
 pub use team::{MAX_THREADS, Team};
 pub use tensor::{Tensor, TensorError};

@@ -5,7 +5,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use thiserror::Error;
 
-use crate::DType;
+use crate::{DType, Packing};
 
 /// A dense row-major tensor over shared bytes, often a slice of a mapped file. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -33,8 +33,16 @@ pub enum TensorError {
     /// The product of the dimensions overflows.
     #[error("shape {0:?} has more elements than this machine can address")]
     TooLarge(Vec<usize>),
-    /// The bytes do not start at a multiple of the element size.
-    #[error("data of {dtype} starts at an address that is not a multiple of {} bytes", dtype.element_size())]
+    /// The dtype holds matrices of whole blocks only.
+    #[error("{dtype} holds matrices of 16 n rows and 64 m columns, not of shape {shape:?}")]
+    Unpackable {
+        /// Element type.
+        dtype: DType,
+        /// Shape asked for.
+        shape: Vec<usize>,
+    },
+    /// The bytes do not start at a multiple of what an element of the dtype is aligned to.
+    #[error("data of {dtype} starts at an address that is not a multiple of {} bytes", dtype.alignment())]
     Misaligned {
         /// Element type.
         dtype: DType,
@@ -44,14 +52,16 @@ pub enum TensorError {
 impl Tensor {
     /// A tensor of `dtype` and `shape` over `data`.
     pub fn new(dtype: DType, shape: Vec<usize>, data: Bytes) -> Result<Self, TensorError> {
-        let n_elements = shape.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim));
-        let Some(expected) = n_elements.and_then(|n| dtype.n_bytes(n)) else {
+        if Packing::of(dtype).is_some() && !Packing::fits(&shape) {
+            return Err(TensorError::Unpackable { dtype, shape });
+        }
+        let Some(expected) = dtype.n_bytes(&shape) else {
             return Err(TensorError::TooLarge(shape));
         };
         if expected != data.len() {
             return Err(TensorError::SizeMismatch { dtype, shape, expected, found: data.len() });
         }
-        if !data.is_empty() && !(data.as_ptr() as usize).is_multiple_of(dtype.element_size()) {
+        if !data.is_empty() && !(data.as_ptr() as usize).is_multiple_of(dtype.alignment()) {
             return Err(TensorError::Misaligned { dtype });
         }
         Ok(Self { dtype, shape, data })
@@ -80,7 +90,7 @@ impl Tensor {
 
     /// Number of elements.
     pub fn n_elements(&self) -> usize {
-        self.data.len() / self.dtype.element_size()
+        self.shape.iter().product()
     }
 
     /// The raw little-endian bytes.
@@ -88,7 +98,7 @@ impl Tensor {
         &self.data
     }
 
-    /// Every element as f32; exact for all three dtypes.
+    /// Every element as f32; exact but for packed ones, whose value times scale is rounded to f32.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.n_elements()];
         self.widen(0, &mut values);
@@ -106,12 +116,25 @@ impl Tensor {
 
     /// Elements from `first` on, as many as `target` takes.
     fn widen(&self, first: usize, target: &mut [f32]) {
-        let size = self.dtype.element_size();
-        let bytes = &self.data[first * size..(first + target.len()) * size];
+        let size = self.dtype.alignment();
+        let bytes = || &self.data[first * size..(first + target.len()) * size];
         match self.dtype {
-            DType::F32 => target.copy_from_slice(bytemuck::cast_slice(bytes)),
-            DType::F16 => bytemuck::cast_slice::<u8, f16>(bytes).convert_to_f32_slice(target),
-            DType::Bf16 => bytemuck::cast_slice::<u8, bf16>(bytes).convert_to_f32_slice(target),
+            DType::F32 => target.copy_from_slice(bytemuck::cast_slice(bytes())),
+            DType::F16 => bytemuck::cast_slice::<u8, f16>(bytes()).convert_to_f32_slice(target),
+            DType::Bf16 => bytemuck::cast_slice::<u8, bf16>(bytes()).convert_to_f32_slice(target),
+            DType::Int8 => self.unpack(Packing::Int8, first, target),
+            DType::Int4 => self.unpack(Packing::Int4, first, target),
+        }
+    }
+
+    /// Whole rows of a packed matrix.
+    fn unpack(&self, packing: Packing, first: usize, target: &mut [f32]) {
+        let columns = self.shape[1];
+        for (row, target) in target.chunks_exact_mut(columns).enumerate() {
+            let values = packing.row(&self.data, columns, first / columns + row);
+            for (target, (value, scale)) in target.iter_mut().zip(values) {
+                *target = f32::from(value) * scale.to_f32();
+            }
         }
     }
 }

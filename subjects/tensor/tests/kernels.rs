@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const SEED: u64 = 20_240_607;
+const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
 
 fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-2.0_f32..2.0)).collect()
@@ -29,6 +30,7 @@ fn weights(rng: &mut ChaCha8Rng, dtype: DType, n: usize, k: usize) -> (Tensor, V
             let bits: Vec<u8> = values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
             Tensor::new(dtype, vec![n, k], Bytes::from(bits))
         }
+        DType::Int8 | DType::Int4 => panic!("packed weights have tests of their own"),
     }
     .unwrap();
     let rounded = tensor.to_f32();
@@ -67,7 +69,7 @@ fn contenders() -> Vec<Compute> {
 fn matmul_equals_the_scalar_file_bit_for_bit_and_the_sum_within_rounding() {
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     let scalar = Compute::with_kernels(1, "scalar").unwrap();
-    for dtype in DType::ALL {
+    for dtype in FLOATS {
         for (m, n, k) in [(1, 1, 1), (1, 70, 17), (2, 33, 64), (7, 5, 100), (9, 65, 48), (20, 130, 31)] {
             let (w, w_values) = weights(&mut rng, dtype, n, k);
             let (x, bias) = (random(&mut rng, m * k), random(&mut rng, n));
@@ -99,7 +101,7 @@ fn matmul_equals_the_scalar_file_bit_for_bit_and_the_sum_within_rounding() {
 fn a_wide_matmul_equals_the_scalar_file_bit_for_bit_and_the_sum_within_rounding() {
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     let scalar = Compute::with_kernels(1, "scalar").unwrap();
-    for dtype in DType::ALL {
+    for dtype in FLOATS {
         for (m, n, k) in [(1, 1, 1), (1, 70, 17), (2, 33, 64), (7, 5, 100), (9, 65, 48), (20, 130, 31)] {
             let (w, w_values) = weights(&mut rng, dtype, n, k);
             let (x, bias) = (random_wide(&mut rng, m * k), random(&mut rng, n));

@@ -127,6 +127,7 @@ impl Session {
             max_tokens: Some(self.max_tokens(room)),
             stop: Vec::new(),
             end_of_text: self.end_of_text.clone(),
+            drafts: self.model.cheap_drafts(),
         };
         // What is in the cache stays there; one token at least is evaluated for its logits.
         let n_same = prompt.iter().zip(&self.cached).take_while(|(new, old)| new == old).count();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use apr_format::Overwrite;
 use apr_interop::{ImportError, ImportOptions, ImportSummary, Source, import};
-use apr_tensor::DType;
+use apr_tensor::Float;
 use clap::ValueEnum;
 
 use crate::exit::ExitStatus;
@@ -77,9 +77,9 @@ pub(crate) fn plan(args: Args) -> Plan {
     let options = ImportOptions {
         tie_embeddings: args.tie_embeddings,
         dtype: args.dtype.map(|dtype| match dtype {
-            StoredAs::F16 => DType::F16,
-            StoredAs::Bf16 => DType::Bf16,
-            StoredAs::F32 => DType::F32,
+            StoredAs::F16 => Float::F16,
+            StoredAs::Bf16 => Float::Bf16,
+            StoredAs::F32 => Float::F32,
         }),
         arch: args.arch,
         overwrite: if args.force { Overwrite::Allow } else { Overwrite::Refuse },

@@ -103,6 +103,8 @@ const fn spoken(dtype: DType) -> &'static str {
         DType::F32 => "float32",
         DType::F16 => "float16",
         DType::Bf16 => "bfloat16",
+        DType::Int8 => "int8",
+        DType::Int4 => "int4",
     }
 }
 

@@ -2,7 +2,9 @@
 
 pub(crate) mod chat;
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod diff;
+pub(crate) mod eval;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
@@ -32,6 +34,8 @@ pub(crate) fn run(cli: Cli, printer: &mut Printer) -> Result<ExitStatus> {
         Command::Tokenize(args) => tokenize::run(&tokenize::plan(args), printer),
         Command::Chat(args) => chat::run(chat::plan(args), printer),
         Command::Trace(args) => trace::run(trace::plan(args), printer),
+        Command::Convert(args) => convert::run(&args, printer),
+        Command::Eval(args) => eval::run(&args, printer),
         Command::Keygen(args) => keygen::run(&args, printer),
         Command::Sign(args) => sign::run(&args, printer),
         Command::Diff(args) => probador::run(&diff::plan(args), color, printer),

@@ -7,7 +7,7 @@ use super::elementwise::exp;
 use super::lanes::{Element, Lanes, Lanes32, WIDTH};
 
 /// Sees the scores of one query and head, keys `0..=position`, before the softmax.
-pub(crate) type OnScores<'a> = dyn Fn(usize, usize, &[f64]) + 'a;
+pub(crate) type OnScores<'a, S> = dyn Fn(usize, usize, &[S]) + 'a;
 
 /// Attention of the query heads that share one key/value head, for query positions `start..start + n_queries`.
 ///
@@ -46,7 +46,7 @@ pub(crate) struct AttentionPart<'a> {
     /// As much room for what the softmax makes of them.
     pub(crate) weights: &'a mut [f32],
     /// Called with the query, the head within the group and the scores of the keys `0..=position`.
-    pub(crate) on_scores: Option<&'a OnScores<'a>>,
+    pub(crate) on_scores: Option<&'a OnScores<'a, f64>>,
 }
 
 /// `u` and `t` of [`AttentionPart`].

@@ -16,7 +16,7 @@ use super::lanes::{Lanes, Lanes32};
 
 /// Lanes 0 to 7 and 8 to 15.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(__m256, __m256);
+pub(crate) struct Avx2(pub(super) __m256, pub(super) __m256);
 
 /// Applies a two-operand intrinsic to both halves.
 macro_rules! both {
@@ -264,4 +264,4 @@ impl Lanes for Avx2Wide {
     }
 }
 
-super::kernel_table!((Avx2, Avx2Wide), features: "avx2,fma,f16c", tiles: (2, 2), (1, 2), name: "avx2");
+super::kernel_table!((Avx2, Avx2Wide), features: "avx2,fma,f16c", tiles: (2, 2), (1, 2), 4);

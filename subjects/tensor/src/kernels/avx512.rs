@@ -18,7 +18,7 @@ use super::lanes::{Lanes, Lanes32};
 
 /// Sixteen lanes in one 512-bit register.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(__m512);
+pub(crate) struct Avx512(pub(super) __m512);
 
 // SAFETY of every block below: the caller promises AVX-512 F and DQ, and pointers valid for sixteen elements.
 #[rustfmt::skip]
@@ -252,6 +252,4 @@ impl Lanes for Avx512Wide {
 super::kernel_table!(
     (Avx512, Avx512Wide),
     features: "avx512f,avx512dq,avx512vl,avx512bw,fma,f16c",
-    tiles: (6, 4), (3, 4),
-    name: "avx512"
-);
+    tiles: (6, 4), (3, 4), 8);

@@ -1,29 +1,32 @@
-//! Norms, rotations and sums over rows of f64, activations over rows of f32.
+//! Norms, rotations and sums over rows, activations over rows of f32.
 
-use super::lanes::{Element, Lanes, Lanes32, WIDTH};
+use super::lanes::{Element, Lanes, Lanes32, Scalar, WIDTH};
 
 /// `y = x / sqrt(mean(x^2) + epsilon) * gain` (Zhang & Sennrich 2019, eq. 4, with the customary epsilon).
 ///
 /// # Safety
 /// The instruction set of `L` is present; `x`, `gain` and `y` have one length.
 #[inline(always)]
-pub(crate) unsafe fn rms_norm<L: Lanes<Scalar = f64>>(x: &[f64], gain: &[f32], epsilon: f64, y: &mut [f64]) {
+pub(crate) unsafe fn rms_norm<L: Lanes>(x: &[L::Scalar], gain: &[f32], epsilon: f64, y: &mut [L::Scalar])
+where
+    L::Scalar: Element<L>,
+{
     // SAFETY: `map` hands out pointers to sixteen elements, or to that many after padding.
     unsafe {
         let n = x.len();
-        let mut sums = L::splat(0.0);
+        let mut sums = L::splat(L::Scalar::default());
         let mut i = 0;
         while i + WIDTH <= n {
             let lanes = L::load(x.as_ptr().add(i));
             sums = lanes.mul_add(lanes, sums);
             i += WIDTH;
         }
-        let tail: L = f64::load_partial(x.as_ptr().add(i), n - i);
+        let tail: L = L::Scalar::load_partial(x.as_ptr().add(i), n - i);
         sums = tail.mul_add(tail, sums);
-        let mean = sums.sum() / n as f64;
-        let scale = L::splat(1.0 / (mean + epsilon).sqrt());
+        let mean = sums.sum().to_f64() / n as f64;
+        let scale = L::splat(L::Scalar::from_f64(1.0 / (mean + epsilon).sqrt()));
         map::<L>(n, y.as_mut_ptr(), |i, n| {
-            let x: L = f64::load_partial_or_whole(x.as_ptr().add(i), n);
+            let x: L = L::Scalar::load_partial_or_whole(x.as_ptr().add(i), n);
             x.mul(scale).mul(f32::load_partial_or_whole(gain.as_ptr().add(i), n))
         });
     }
@@ -35,7 +38,10 @@ pub(crate) unsafe fn rms_norm<L: Lanes<Scalar = f64>>(x: &[f64], gain: &[f32], e
 /// # Safety
 /// The instruction set of `L` is present; `cos` and `sin` are half as long as `head`.
 #[inline(always)]
-pub(crate) unsafe fn rotate_halves<L: Lanes<Scalar = f64>>(head: &mut [f64], cos: &[f64], sin: &[f64]) {
+pub(crate) unsafe fn rotate_halves<L: Lanes>(head: &mut [L::Scalar], cos: &[L::Scalar], sin: &[L::Scalar])
+where
+    L::Scalar: Element<L>,
+{
     let half = cos.len();
     let (low, high) = head.split_at_mut(half);
     let mut i = 0;
@@ -43,11 +49,11 @@ pub(crate) unsafe fn rotate_halves<L: Lanes<Scalar = f64>>(head: &mut [f64], cos
         let n = WIDTH.min(half - i);
         // SAFETY: `n` elements are left in each of the four.
         unsafe {
-            let cos: L = f64::load_partial_or_whole(cos.as_ptr().add(i), n);
-            let sin: L = f64::load_partial_or_whole(sin.as_ptr().add(i), n);
-            let a: L = f64::load_partial_or_whole(low.as_ptr().add(i), n);
-            let b: L = f64::load_partial_or_whole(high.as_ptr().add(i), n);
-            let minus_one = L::splat(-1.0);
+            let cos: L = L::Scalar::load_partial_or_whole(cos.as_ptr().add(i), n);
+            let sin: L = L::Scalar::load_partial_or_whole(sin.as_ptr().add(i), n);
+            let a: L = L::Scalar::load_partial_or_whole(low.as_ptr().add(i), n);
+            let b: L = L::Scalar::load_partial_or_whole(high.as_ptr().add(i), n);
+            let minus_one = L::splat(L::Scalar::from(-1.0));
             // a cos - b sin, b cos + a sin
             let rotated_a = a.mul_add(cos, b.mul(sin).mul(minus_one));
             let rotated_b = b.mul_add(cos, a.mul(sin));
@@ -89,6 +95,23 @@ pub(crate) unsafe fn add<L: Lanes<Scalar = f64>>(sum: &mut [f64], addend: &[f32]
         map::<L>(sum.len(), sum.as_mut_ptr(), |i, n| {
             let sum: L = f64::load_partial_or_whole(source.add(i), n);
             sum.add(f32::load_partial_or_whole(addend.as_ptr().add(i), n))
+        });
+    }
+}
+
+/// `sum += factor * addend`.
+///
+/// # Safety
+/// The instruction set of `L` is present; both have one length.
+#[inline(always)]
+pub(crate) unsafe fn add_scaled<L: Lanes32>(sum: &mut [f32], factor: f32, addend: &[f32]) {
+    let source = sum.as_ptr();
+    // SAFETY: as in `silu_mul`.
+    unsafe {
+        let factor = L::splat(factor);
+        map::<L>(sum.len(), sum.as_mut_ptr(), |i, n| {
+            let addend: L = f32::load_partial_or_whole(addend.as_ptr().add(i), n);
+            addend.mul_add(factor, f32::load_partial_or_whole(source.add(i), n))
         });
     }
 }

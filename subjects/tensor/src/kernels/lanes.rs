@@ -8,9 +8,35 @@
 pub(crate) const WIDTH: usize = 16;
 
 /// The type of a lane.
-pub(crate) trait Scalar: bytemuck::Pod + Default + From<f32> + std::ops::Add<Output = Self> {}
-impl Scalar for f32 {}
-impl Scalar for f64 {}
+pub(crate) trait Scalar: bytemuck::Pod + Default + From<f32> + std::ops::Add<Output = Self> {
+    fn to_f64(self) -> f64;
+    /// Rounds.
+    fn from_f64(value: f64) -> Self;
+}
+
+impl Scalar for f32 {
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+
+    #[inline(always)]
+    fn from_f64(value: f64) -> Self {
+        value as Self
+    }
+}
+
+impl Scalar for f64 {
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+
+    #[inline(always)]
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+}
 
 /// Sixteen values in an instruction set's registers.
 ///

@@ -13,24 +13,37 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod elementwise;
+mod integer;
 mod lanes;
 mod matmul;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod peaks;
 mod scalar;
+mod tiled_attention;
 
 pub(crate) use attention::{AttentionPart, OnScores, PositionTerm};
+pub(crate) use integer::{GatedPart, IntegerTable, PackedTable, ProductPart, Rounded, Target};
 pub(crate) use lanes::{Bf16Bits, F16Bits};
 pub(crate) use matmul::MatmulPart;
+pub(crate) use peaks::{FLOAT as FLOAT_PEAK, INTEGER as INTEGER_PEAK};
+pub(crate) use tiled_attention::{MAX_ROWS, TiledPart};
 
-/// The kernels compiled for one instruction set.
+/// What a processor computes with.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernels {
+    /// `avx512-vnni`, `avx512`, `avx2`, `neon-dot`, `neon` or `scalar`.
+    pub(crate) name: &'static str,
+    pub(crate) float: &'static FloatTable,
+    pub(crate) integer: &'static IntegerTable,
+}
+
+/// The kernels on floats compiled for one instruction set.
 ///
 /// # Safety
 /// Every function may be called only on a processor that has the instruction set; [`available`] offers no other. The
 /// pointers in the argument structs carry their own conditions.
-pub(crate) struct KernelTable {
-    /// `avx512`, `avx2`, `neon` or `scalar`.
-    pub(crate) name: &'static str,
+pub(crate) struct FloatTable {
     /// Products summed in f32.
     pub(crate) matmul: MatmulTable<f32>,
     /// Products summed in f64.
@@ -40,6 +53,13 @@ pub(crate) struct KernelTable {
     pub(crate) rotate_halves: unsafe fn(head: &mut [f64], cos: &[f64], sin: &[f64]),
     pub(crate) silu_mul: unsafe fn(gate: &mut [f32], up: &[f32]),
     pub(crate) add: unsafe fn(sum: &mut [f64], addend: &[f32]),
+    /// Some rounds of multiply-adds; see `peaks`.
+    pub(crate) peak: unsafe fn(rounds: usize) -> f32,
+    pub(crate) add_scaled: unsafe fn(sum: &mut [f32], factor: f32, addend: &[f32]),
+    /// Attention, norm and rotation in f32, for models whose weights are packed.
+    pub(crate) tiled_attention: unsafe fn(&mut TiledPart<'_>),
+    pub(crate) rms_norm_narrow: unsafe fn(x: &[f32], gain: &[f32], epsilon: f64, y: &mut [f32]),
+    pub(crate) rotate_halves_narrow: unsafe fn(head: &mut [f32], cos: &[f32], sin: &[f32]),
 }
 
 /// A matrix product for each dtype of the weights, summed in `S`.
@@ -50,12 +70,11 @@ pub(crate) struct MatmulTable<S> {
 }
 
 /// Defines `TABLE`, the kernels compiled for the f32 and f64 lanes of an instruction set with its target features and a
-/// matmul tile (rows of `x`, rows of `w`) for each.
+/// matmul tile (rows of `x`, rows of `w`) for each, and the rows of an attention tile.
 macro_rules! kernel_table {
-    (($narrow:ty, $wide:ty), features: $features:tt, tiles: $narrow_tile:tt, $wide_tile:tt, name: $name:literal) => {
+    (($narrow:ty, $wide:ty), features: $features:tt, tiles: $narrow_tile:tt, $wide_tile:tt, $rows:literal) => {
         /// The kernels compiled for this instruction set.
-        pub(crate) static TABLE: super::KernelTable = super::KernelTable {
-            name: $name,
+        pub(crate) static TABLE: super::FloatTable = super::FloatTable {
             matmul: super::matmul_table!(f32, $narrow, $features, $narrow_tile),
             matmul_wide: super::matmul_table!(f64, $wide, $features, $wide_tile),
             attention: super::kernel!($features, (part: &mut super::AttentionPart<'_>) {
@@ -72,6 +91,21 @@ macro_rules! kernel_table {
             }),
             add: super::kernel!($features, (sum: &mut [f64], addend: &[f32]) {
                 super::elementwise::add::<$wide>(sum, addend)
+            }),
+            peak: super::kernel!($features, (rounds: usize) -> f32 {
+                super::peaks::float::<$narrow>(rounds)
+            }),
+            add_scaled: super::kernel!($features, (sum: &mut [f32], factor: f32, addend: &[f32]) {
+                super::elementwise::add_scaled::<$narrow>(sum, factor, addend)
+            }),
+            tiled_attention: super::kernel!($features, (part: &mut super::TiledPart<'_>) {
+                super::tiled_attention::tiled_attention::<$narrow, $rows>(part)
+            }),
+            rms_norm_narrow: super::kernel!($features, (x: &[f32], gain: &[f32], epsilon: f64, y: &mut [f32]) {
+                super::elementwise::rms_norm::<$narrow>(x, gain, epsilon, y)
+            }),
+            rotate_halves_narrow: super::kernel!($features, (head: &mut [f32], cos: &[f32], sin: &[f32]) {
+                super::elementwise::rotate_halves::<$narrow>(head, cos, sin)
             }),
         };
     };
@@ -98,16 +132,18 @@ use matmul_table;
 
 /// A function compiled with the given target features, as a value.
 macro_rules! kernel {
-    ("", ($($argument:ident: $type:ty),*) $body:block) => {
-        super::kernel!(@function, ($($argument: $type),*) $body)
+    ("", ($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block) => {
+        $crate::kernels::kernel!(@function, ($($argument: $type),*) $(-> $result)? $body)
     };
-    ($features:literal, ($($argument:ident: $type:ty),*) $body:block) => {
-        super::kernel!(@function #[target_feature(enable = $features)], ($($argument: $type),*) $body)
+    ($features:literal, ($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block) => {
+        $crate::kernels::kernel!(
+            @function #[target_feature(enable = $features)], ($($argument: $type),*) $(-> $result)? $body
+        )
     };
-    (@function $(#[$attribute:meta])*, ($($argument:ident: $type:ty),*) $body:block) => {{
+    (@function $(#[$attribute:meta])*, ($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block) => {{
         // SAFETY: called through the table only, whose users have checked the instruction set and the arguments.
         $(#[$attribute])*
-        unsafe fn kernel($($argument: $type),*) {
+        unsafe fn kernel($($argument: $type),*) $(-> $result)? {
             // SAFETY: the caller of a table entry promises the instruction set.
             unsafe { $body }
         }
@@ -116,9 +152,9 @@ macro_rules! kernel {
 }
 use kernel;
 
-/// The tables this processor can run, fastest first; the last is always `scalar`.
-pub(crate) fn available() -> Vec<&'static KernelTable> {
-    let mut tables: Vec<&'static KernelTable> = Vec::with_capacity(3);
+/// What this processor can compute with, fastest first; the last is always `scalar`.
+pub(crate) fn available() -> Vec<Kernels> {
+    let mut all = Vec::with_capacity(4);
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f")
@@ -128,17 +164,29 @@ pub(crate) fn available() -> Vec<&'static KernelTable> {
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c")
         {
-            tables.push(&avx512::TABLE);
+            if is_x86_feature_detected!("avx512vnni") {
+                all.push(Kernels {
+                    name: "avx512-vnni",
+                    float: &avx512::TABLE,
+                    integer: &integer::vnni::TABLE,
+                });
+            }
+            all.push(Kernels { name: "avx512", float: &avx512::TABLE, integer: &integer::avx512::TABLE });
         }
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c")
         {
-            tables.push(&avx2::TABLE);
+            all.push(Kernels { name: "avx2", float: &avx2::TABLE, integer: &integer::avx2::TABLE });
         }
     }
     #[cfg(target_arch = "aarch64")]
-    tables.push(&neon::TABLE);
-    tables.push(&scalar::TABLE);
-    tables
+    {
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            all.push(Kernels { name: "neon-dot", float: &neon::TABLE, integer: &integer::neon::TABLE });
+        }
+        all.push(Kernels { name: "neon", float: &neon::TABLE, integer: &integer::scalar::TABLE });
+    }
+    all.push(Kernels { name: "scalar", float: &scalar::TABLE, integer: &integer::scalar::TABLE });
+    all
 }

@@ -12,7 +12,7 @@ use super::lanes::{Lanes, Lanes32};
 
 /// Lanes 0 to 3, 4 to 7, 8 to 11 and 12 to 15.
 #[derive(Clone, Copy)]
-pub(crate) struct Neon([float32x4_t; 4]);
+pub(crate) struct Neon(pub(super) [float32x4_t; 4]);
 
 impl Neon {
     #[inline(always)]
@@ -227,4 +227,4 @@ impl Lanes for NeonWide {
     }
 }
 
-super::kernel_table!((Neon, NeonWide), features: "neon", tiles: (2, 2), (1, 2), name: "neon");
+super::kernel_table!((Neon, NeonWide), features: "neon", tiles: (2, 2), (1, 2), 4);

@@ -6,7 +6,7 @@ use super::lanes::{Lanes, Lanes32, WIDTH};
 
 /// Sixteen lanes in memory.
 #[derive(Clone, Copy)]
-pub(crate) struct Scalar([f32; WIDTH]);
+pub(crate) struct Scalar(pub(super) [f32; WIDTH]);
 
 impl Scalar {
     #[inline(always)]
@@ -143,4 +143,4 @@ impl Lanes for ScalarWide {
     }
 }
 
-super::kernel_table!((Scalar, ScalarWide), features: "", tiles: (1, 2), (1, 2), name: "scalar");
+super::kernel_table!((Scalar, ScalarWide), features: "", tiles: (1, 2), (1, 2), 4);

@@ -1,22 +1,29 @@
 //! The safe face of the kernels: shapes are checked here, the work is split over the team here.
 
+mod peaks;
+mod rounded;
+mod tiled;
+
 use std::cell::RefCell;
 use std::ops::Range;
 use std::thread;
 
 use crate::buffer::Buffer;
 use crate::kernels::{
-    self, AttentionPart, Bf16Bits, F16Bits, KernelTable, MatmulPart, MatmulTable, OnScores, available,
+    self, AttentionPart, Bf16Bits, F16Bits, Kernels, MatmulPart, MatmulTable, OnScores, available,
 };
 use crate::team::Team;
-use crate::{DType, Tensor};
+use crate::{DType, Packing, Tensor};
+
+pub use tiled::TiledHeadCache;
+pub use rounded::{Output, Product as PackedProduct, RoundedRows};
 
 /// A thread team and the kernels this processor runs fastest; everything a forward pass computes goes through it.
 ///
 /// Results do not depend on the number of threads, on how rows are grouped into calls, or on the instruction set.
 pub struct Compute {
     team: Team,
-    kernels: &'static KernelTable,
+    kernels: Kernels,
 }
 
 /// The keys and values of one key/value head, `[n_positions, head_dim]` each.
@@ -50,6 +57,18 @@ pub struct AttentionShape {
     pub start: usize,
     /// Number of queries.
     pub n_queries: usize,
+}
+
+impl AttentionShape {
+    /// Pairs of a query with a key at or before it.
+    pub fn n_pairs(self) -> usize {
+        self.pairs_before(self.n_queries)
+    }
+
+    /// Those of the first `query` queries.
+    fn pairs_before(self, query: usize) -> usize {
+        query * self.start + query * (query + 1) / 2
+    }
 }
 
 /// Weights that a part of a product with one row takes at least: below, its streams are mostly starting.
@@ -144,7 +163,7 @@ impl Compute {
     /// # Panics
     /// When the lengths do not fit `w`'s shape.
     pub fn matmul(&self, x: &[f32], w: &Tensor, bias: Option<&[f32]>, y: &mut [f32]) {
-        self.product(&self.kernels.matmul, x, w, bias, y);
+        self.product(&self.kernels.float.matmul, x, w, bias, y);
     }
 
     /// Like [`Compute::matmul`], summed in f64: half as fast where it is not memory that limits.
@@ -152,13 +171,14 @@ impl Compute {
     /// # Panics
     /// When the lengths do not fit `w`'s shape.
     pub fn matmul_wide(&self, x: &[f64], w: &Tensor, bias: Option<&[f32]>, y: &mut [f64]) {
-        self.product(&self.kernels.matmul_wide, x, w, bias, y);
+        self.product(&self.kernels.float.matmul_wide, x, w, bias, y);
     }
 
     fn product<S>(&self, table: &MatmulTable<S>, x: &[S], w: &Tensor, bias: Option<&[f32]>, y: &mut [S]) {
         let [n, k] = *w.shape() else {
             panic!("matmul needs a matrix, the weights have shape {:?}", w.shape())
         };
+        assert!(Packing::of(w.dtype()).is_none(), "packed weights take rounded rows");
         assert!(k > 0 && x.len().is_multiple_of(k), "x of {} elements is not rows of {k}", x.len());
         let m = x.len() / k;
         assert_eq!(y.len(), m * n, "y of {m} rows by {n}");
@@ -185,6 +205,7 @@ impl Compute {
                     DType::F32 => (table.f32)(&product.part(w, columns)),
                     DType::F16 => (table.f16)(&product.part::<F16Bits>(w, columns)),
                     DType::Bf16 => (table.bf16)(&product.part::<Bf16Bits>(w, columns)),
+                    DType::Int8 | DType::Int4 => unreachable!("refused above"),
                 }
             }
         });
@@ -214,7 +235,7 @@ impl Compute {
         assert!(x.len() == y.len() && x.len().is_multiple_of(k), "rows of {k}");
         self.for_rows(y, k, &|row, y| {
             // SAFETY: the table is one `available` offered; the three have length `k`.
-            unsafe { (self.kernels.rms_norm)(&x[row * k..][..k], gain, epsilon, y) };
+            unsafe { (self.kernels.float.rms_norm)(&x[row * k..][..k], gain, epsilon, y) };
         });
     }
 
@@ -235,7 +256,7 @@ impl Compute {
             let (cos, sin) = angles[row * head_dim..][..head_dim].split_at(head_dim / 2);
             for head in x.chunks_exact_mut(head_dim) {
                 // SAFETY: the table is one `available` offered; `cos` and `sin` are half a head.
-                unsafe { (self.kernels.rotate_halves)(head, cos, sin) };
+                unsafe { (self.kernels.float.rotate_halves)(head, cos, sin) };
             }
         });
     }
@@ -249,7 +270,7 @@ impl Compute {
         assert_eq!(gate.len(), up.len());
         self.for_rows(gate, CHUNK, &|chunk, gate| {
             // SAFETY: the table is one `available` offered; both have one length.
-            unsafe { (self.kernels.silu_mul)(gate, &up[chunk * CHUNK..][..gate.len()]) };
+            unsafe { (self.kernels.float.silu_mul)(gate, &up[chunk * CHUNK..][..gate.len()]) };
         });
     }
 
@@ -262,8 +283,18 @@ impl Compute {
         assert_eq!(sum.len(), addend.len());
         self.for_rows(sum, CHUNK, &|chunk, sum| {
             // SAFETY: the table is one `available` offered; both have one length.
-            unsafe { (self.kernels.add)(sum, &addend[chunk * CHUNK..][..sum.len()]) };
+            unsafe { (self.kernels.float.add)(sum, &addend[chunk * CHUNK..][..sum.len()]) };
         });
+    }
+
+    /// `sum += factor * addend`, elementwise, on the calling thread: for work that is shared out by rows already.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn add_scaled(&self, sum: &mut [f32], factor: f32, addend: &[f32]) {
+        assert_eq!(sum.len(), addend.len());
+        // SAFETY: the table is one `available` offered; both have one length.
+        unsafe { (self.kernels.float.add_scaled)(sum, factor, addend) };
     }
 
     /// Rounds each element to f32.
@@ -322,8 +353,7 @@ impl Compute {
             "position term"
         );
         let group = n_heads / n_kv_heads;
-        let pairs_before = |query: usize| query * start + query * (query + 1) / 2;
-        let n_pairs = pairs_before(n_queries);
+        let n_pairs = shape.n_pairs();
         assert!(scores.as_ref().is_none_or(|scores| scores.len() == n_heads * n_pairs), "scores");
         let scores = scores.map(|scores| SharedMut(scores.as_mut_ptr()));
         let n_runs = n_queries.div_ceil(QUERIES_A_PART);
@@ -337,7 +367,7 @@ impl Compute {
             let offset = first * row_stride + kv_head * group * head_dim;
             let on_scores = |query: usize, head: usize, row: &[f64]| {
                 if let Some(scores) = &scores {
-                    let target = (kv_head * group + head) * n_pairs + pairs_before(first + query);
+                    let target = (kv_head * group + head) * n_pairs + shape.pairs_before(first + query);
                     for (key, &score) in row.iter().enumerate() {
                         // SAFETY: the row of this head and query; no other part writes it.
                         unsafe { scores.get().add(target + key).write(score as f32) };
@@ -349,7 +379,7 @@ impl Compute {
                 row_weights.resize(group.min(4) * n_positions);
                 // SAFETY: lengths were checked above; each part writes the heads and queries of its own.
                 unsafe {
-                    (self.kernels.attention)(&mut AttentionPart {
+                    (self.kernels.float.attention)(&mut AttentionPart {
                         queries: queries.as_ptr().add(offset),
                         out: out.get().add(offset),
                         row_stride,
@@ -366,7 +396,7 @@ impl Compute {
                         scale: 1.0 / (head_dim as f64).sqrt(),
                         scores: row_scores,
                         weights: row_weights,
-                        on_scores: scores.is_some().then_some(&on_scores as &OnScores<'_>),
+                        on_scores: scores.is_some().then_some(&on_scores as &OnScores<'_, f64>),
                     });
                 }
             });
