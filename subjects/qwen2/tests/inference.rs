@@ -214,5 +214,5 @@ fn a_model_tells_what_it_runs_on() {
     for n_threads in [1, 2, 3] {
         assert_eq!(tiny(n_threads, 16).n_threads(), n_threads);
     }
-    assert!(["avx512", "avx2", "neon", "scalar"].contains(&tiny(1, 16).kernels()));
+    assert!(["avx512-vnni", "avx512", "avx2", "neon-dot", "neon", "scalar"].contains(&tiny(1, 16).kernels()));
 }
