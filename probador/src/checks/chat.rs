@@ -82,6 +82,12 @@ pub(super) fn sessions(context: &Context) -> anyhow::Result<Vec<Inspected>> {
     [6, 24].into_iter().map(|max_tokens| session(context, &samples::prompt(&mut rng), max_tokens)).collect()
 }
 
+/// One session more, to another prompt, with a reply of at most `max_tokens`.
+pub(super) fn further_session(context: &Context, max_tokens: usize) -> anyhow::Result<Inspected> {
+    let seed = context.seed_override().unwrap_or(SEED).wrapping_add(max_tokens as u64);
+    session(context, &samples::prompt(&mut ChaCha8Rng::seed_from_u64(seed)), max_tokens)
+}
+
 /// Starts `apr chat --inspect`, types `prompt`, and reads what is shown.
 fn session(context: &Context, prompt: &str, max_tokens: usize) -> anyhow::Result<Inspected> {
     let apr = context.apr_path()?;
