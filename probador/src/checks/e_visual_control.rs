@@ -249,7 +249,8 @@ fn memory_is_what_the_system_counts(context: &Context, claim: &Claim) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::chat::StepShown;
+    use crate::checks::chat::{Heatmap, StepShown};
+    use crate::checks::made_up::{claim, context, failures};
 
     /// A reply of `n_steps` tokens that took a second and shows `rate`.
     fn reply(n_steps: usize, rate: Option<f64>) -> Inspected {
@@ -301,5 +302,87 @@ mod tests {
                 "time that the rate implies over the time that passed 2.5, at most 1.5",
             ]
         );
+    }
+
+    /// A reply of two tokens to `Hello`, with this heatmap.
+    fn shown(heatmap: Option<Heatmap>) -> Inspected {
+        let steps = [5, 6].map(|id| StepShown { id, candidates: vec![] });
+        Inspected {
+            prompt: "Hello".to_owned(),
+            prompt_ids: vec![1, 2, 3],
+            steps: steps.to_vec(),
+            heatmap,
+            ..Inspected::default()
+        }
+    }
+
+    fn found(id: &str, sessions: Vec<Inspected>) -> Vec<String> {
+        failures(&context().undoubted().with_chat(sessions), &claim(id))
+    }
+
+    #[test]
+    fn a_session_that_shows_neither_ids_nor_steps_is_found() {
+        let silent = Inspected { prompt: "Hello".to_owned(), ..Inspected::default() };
+        assert_eq!(
+            found("E1", vec![silent]),
+            [
+                "the ids shown for \"Hello\" are not those of the prompt: []",
+                "no step is shown, so no candidates are",
+            ]
+        );
+    }
+
+    #[test]
+    fn candidates_of_another_sequence_have_other_probabilities() {
+        let mut session = shown(None);
+        session.steps.truncate(1);
+        session.steps[0].candidates = vec![(5, 0.999)];
+        let found = found("E1", vec![session]);
+        assert!(found[0].starts_with("the ids shown for \"Hello\" are not those"), "{found:#?}");
+        assert_eq!(found[1], "step 1 shows 1 candidates, not 5");
+        assert!(
+            found[2].starts_with("step 1: token 5 is shown with probability 0.999, the model gives it "),
+            "{found:#?}"
+        );
+    }
+
+    #[test]
+    fn a_heatmap_of_other_rows_columns_and_shares_is_found() {
+        let heatmap = Heatmap { layer: 5, per_column: 1, rows: vec!["@.".to_owned()], largest: vec![None] };
+        let found = found("E2", vec![shown(Some(heatmap))]);
+        assert_eq!(found.len(), 4, "{found:#?}");
+        assert_eq!(found[0], "the heatmap has 1 rows for 2 chosen tokens");
+        assert_eq!(found[1], "a row of the heatmap has 2 cells for 4 positions, 1 each");
+        assert!(
+            found[2].starts_with("row 1 of the heatmap names None % as its largest share, the model gives ")
+        );
+        assert_eq!(found[3], "largest error of a share of attention shown inf, at most 1 %");
+    }
+
+    #[test]
+    fn a_heatmap_that_is_absent_or_the_same_for_two_prompts_is_found() {
+        let none = "no attention heatmap is shown for \"Hello\"";
+        assert_eq!(found("E2", vec![shown(None)]), [none]);
+        let both = found("E2", vec![shown(None), shown(None)]);
+        assert_eq!(both, [none, none, "two prompts show the same heatmap"]);
+    }
+
+    #[test]
+    fn memory_that_is_not_shown_is_found_and_memory_that_is_not_counted_breaks_the_check() {
+        let with =
+            |megabytes, resident_bytes| Inspected { megabytes, resident_bytes, ..Inspected::default() };
+        let sessions = vec![with(None, Some(100_000_000)), with(Some(150.0), Some(100_000_000))];
+        assert_eq!(
+            found("E4", sessions),
+            [
+                "no memory figure is shown",
+                "the memory shown is 150 MB, the system counts 100.0 MB",
+                "largest relative error of the memory shown 0.5, at most 0.1",
+            ]
+        );
+        let context = context().with_chat(vec![with(Some(1.0), None)]);
+        let judged = memory_is_what_the_system_counts(&context, &claim("E4"));
+        let Err(CheckError::Broken(error)) = judged else { panic!("{judged:?}") };
+        assert_eq!(error.to_string(), "the system counts no memory");
     }
 }
