@@ -257,6 +257,15 @@ mod tests {
     }
 
     #[test]
+    fn a_crate_does_not_stand_on_itself_though_its_tests_use_what_stands_on_it() {
+        let folder = workspace();
+        let manifest = "[package]\nname = \"ground\"\n[dev-dependencies]\nmiddle.workspace = true\n";
+        write(&folder, "ground/Cargo.toml", manifest);
+        let members = members(folder.path()).unwrap();
+        assert_eq!(find(&members, "ground").unwrap().below, ["middle".to_owned()].into());
+    }
+
+    #[test]
     fn a_change_reaches_the_crates_above_and_no_others() {
         let folder = workspace();
         let before = keys(&folder);

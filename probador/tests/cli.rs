@@ -222,6 +222,37 @@ fn github_gets_an_annotation_at_the_claims_line() {
 }
 
 #[test]
+fn schemas_are_written_where_they_are_missing_or_stale_and_only_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let schemas = ["playbooks/schema.json", "checklist/report.schema.json"];
+    fs::create_dir(folder.path().join("checklist")).unwrap();
+    // A folder is a checkout when it has this file; nothing here reads it.
+    fs::write(folder.path().join("checklist/a-model-loading.yaml"), "").unwrap();
+    let run = |arguments: &[&str], code: i32| {
+        let output = probador(folder.path(), arguments).code(code).get_output().clone();
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let said = |word: &str, lines: &[String]| {
+        lines.iter().filter_map(|line| line.strip_prefix(word)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let missing = run(&["schema", "--check"], 100);
+    let all = said("stale ", &missing);
+    assert!(all.len() == missing.len() && schemas.iter().all(|name| all.contains(&(*name).to_owned())));
+    assert!(!folder.path().join("playbooks").exists(), "a check writes nothing");
+    assert_eq!(said("written ", &run(&["schema"], 0)), all);
+    assert_eq!(said("current ", &run(&["schema", "--check"], 0)), all);
+    let spoiled = folder.path().join(schemas[0]);
+    let text = fs::read_to_string(&spoiled).unwrap();
+    fs::write(&spoiled, "{}").unwrap();
+    assert_eq!(said("stale ", &run(&["checklist", "schema", "--check"], 100)), schemas[..1]);
+    assert_eq!(fs::read_to_string(&spoiled).unwrap(), "{}", "a check writes nothing");
+    let lines = run(&["checklist", "schema"], 0);
+    assert_eq!(said("written ", &lines), schemas[..1]);
+    assert_eq!(said("current ", &lines).len(), all.len() - 1);
+    assert_eq!(fs::read_to_string(&spoiled).unwrap(), text);
+}
+
+#[test]
 fn every_json_output_parses() {
     let checkout = Checkout::new();
     let output = checkout.run(&["full", "A4", "--no-build", "--format", "json"]).code(0).get_output().clone();

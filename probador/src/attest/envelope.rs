@@ -175,6 +175,7 @@ mod tests {
         let stranger = apr_format::sign::generate_key().unwrap();
         let mut both = Envelope::seal(&statement, &stranger).unwrap();
         both.signatures.push(Signature { keyid: "no key".into(), sig: "%".into() });
+        both.signatures.push(Signature { keyid: envelope.signatures[0].keyid.clone(), sig: "%".into() });
         assert!(read(&both, &trusted).is_err());
         both.signatures.extend(envelope.signatures);
         assert!(matches!(read(&both, &trusted).unwrap().by, SignedBy::Trusted { .. }));
@@ -209,5 +210,11 @@ mod tests {
             let refused = Signed::read(text.as_bytes(), &trusted);
             assert!(matches!(refused, Err(Refusal::Malformed(_))), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_by_its_size_before_it_is_read() {
+        let refused = Signed::read(&vec![0; MAX_SIZE + 1], &TrustedKeys::default());
+        assert_eq!(refused, Err(Refusal::Malformed(format!("it has {} bytes", MAX_SIZE + 1))));
     }
 }

@@ -215,4 +215,12 @@ mod tests {
         assert!(refused("{}").contains("holds no statement"));
         assert!(refused(&text.replace("\"subject\"", "\"extra\": 1, \"subject\"")).contains("extra"));
     }
+
+    #[test]
+    fn a_result_is_called_in_messages_what_it_is_called_in_the_statement() {
+        for result in [TestResult::Passed, TestResult::Warned, TestResult::Failed] {
+            assert_eq!(serde_json::to_value(result).unwrap(), result.word());
+        }
+        assert_eq!(TestResult::Warned.word(), "WARNED");
+    }
 }

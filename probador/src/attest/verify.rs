@@ -327,4 +327,25 @@ mod tests {
         });
         assert_eq!(accepted.unwrap().statement.result(), super::super::TestResult::Failed);
     }
+
+    /// What is refused of files of `role` where the run attests none and these are here.
+    fn of_none_attested(role: Role, here: &[InputFile]) -> Vec<Refusal> {
+        let mut report = sample::all_passing();
+        report.inputs.clear();
+        differences(&Statement::of(&report, b""), here, role)
+    }
+
+    #[test]
+    fn where_none_is_attested_each_file_by_name_is_unknown_and_one_by_role_is_held_to_nothing() {
+        let file = |role, name: &str| InputFile { role, name: name.to_owned(), sha256: "7".repeat(64) };
+        let unknown =
+            of_none_attested(Role::Golden, &[file(Role::Golden, "golden/a"), file(Role::Apr, "apr")]);
+        assert!(
+            matches!(&unknown[..], [Refusal::OtherFile { name, attested, .. }]
+            if name == "golden/a" && attested == "none"),
+            "{unknown:?}"
+        );
+        assert_eq!(of_none_attested(Role::Apr, &[file(Role::Apr, "apr")]), [Refusal::Nothing("apr")]);
+        assert_eq!(of_none_attested(Role::Apr, &[file(Role::Golden, "golden/a")]), []);
+    }
 }

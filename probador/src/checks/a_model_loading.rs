@@ -318,3 +318,69 @@ fn mean_surprise(model: &mut Model, ids: &[TokenId]) -> anyhow::Result<f64> {
     let surprises = ids[1..].iter().enumerate().map(|(row, &id)| -log_probability(logits.row(row), id));
     Ok(surprises.sum::<f64>() / (ids.len() - 1) as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::made_up::{altered, checkout, claim, context, context_in, context_of, failures, tiny};
+    use crate::faults;
+
+    #[test]
+    fn a_file_that_opens_and_does_not_load_is_no_model_that_loads() {
+        let subject = faults::plant("vocab-size-misstated", tiny().path()).unwrap().unwrap();
+        let found = failures(&context().with_fault(subject), &claim("A1"));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with("the model cannot be loaded: "), "{found:?}");
+    }
+
+    #[test]
+    fn tensors_that_are_unknown_missing_of_another_shape_or_without_a_number_are_each_found() {
+        let text = std::fs::read_to_string(context().workspace().path("golden/tiny/weights.json")).unwrap();
+        let mut reference: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let tensors = reference["tensors"].as_object_mut().unwrap();
+        let known = tensors.remove("model.layers.0.input_layernorm.weight").unwrap();
+        tensors.insert("model.layers.0.made_up.weight".to_owned(), known);
+        tensors["model.layers.1.input_layernorm.weight"]["shape"] = serde_json::json!([3, 64]);
+        let (_folder, workspace) = checkout(&[("golden/tiny/weights.json", &reference.to_string())]);
+        let (_other, model) = altered(|_| {}, &[], &["model.norm.weight"]);
+        let found = failures(&context_in(workspace).of(&model), &claim("A2"));
+        assert_eq!(
+            found,
+            [
+                "tensor `model.layers.0.input_layernorm.weight` is not in the reference",
+                "tensor `model.layers.0.made_up.weight` is missing",
+                "tensor `model.layers.1.input_layernorm.weight` is [192], the reference [3, 64]",
+                "tensor `model.norm.weight` has no finite value",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_reference_that_cannot_be_read_is_named() {
+        let (_folder, workspace) = checkout(&[("golden/tiny/weights.json", "{}")]);
+        let judged = the_weights_are_the_references(&context_in(workspace), &claim("A2"));
+        let Err(CheckError::Broken(error)) = judged else { panic!("{judged:?}") };
+        assert!(error.to_string().ends_with("golden/tiny/weights.json` is not what it should be"), "{error}");
+    }
+
+    #[test]
+    fn another_architecture_and_tensors_beside_the_configuration_are_found() {
+        let (left_out, head) = ("model.layers.5.mlp.up_proj.weight", "lm_head.weight");
+        let (_folder, model) = altered(
+            |metadata| {
+                metadata.architecture = Some("llama".to_owned());
+                metadata.config.tie_word_embeddings = false;
+            },
+            &[left_out],
+            &[],
+        );
+        assert_eq!(
+            failures(&context_of(&model), &claim("A4")),
+            [
+                "the architecture is Some(\"llama\"), not `qwen2`".to_owned(),
+                format!("the configuration asks for `{head}`, which is absent"),
+                format!("the configuration asks for `{left_out}`, which is absent"),
+            ]
+        );
+    }
+}

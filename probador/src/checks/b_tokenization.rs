@@ -101,9 +101,7 @@ fn control_tokens_have_their_ids(context: &Context, claim: &Claim) -> Result<Jud
     let im_start = claim.limit("im_start")? as u32;
     let tokenizer = context.tokenizer()?;
     let mut judgement = Judgement::new();
-    if let Some(hash) = context.file()?.tokenizer_fingerprint() {
-        judgement.input("tokenizer", hash);
-    }
+    judgement.input("tokenizer", context.file()?.tokenizer_fingerprint().unwrap_or_default());
     for (text, expected) in
         [("<|endoftext|>", im_start - 1), ("<|im_start|>", im_start), ("<|im_end|>", im_start + 1)]
     {
@@ -179,4 +177,71 @@ fn whitespace_is_split_as_tiktoken_does(context: &Context, _: &Claim) -> Result<
     }
     judgement.exactly("whitespace strings whose ids differ", n_differing, 0, "", strings.len());
     Ok(judgement)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::made_up::{
+        altered, checkout, claim, claim_of, context, context_in, context_of, failures,
+    };
+
+    #[test]
+    fn a_string_whose_ids_only_tiktoken_sees_otherwise_is_found() {
+        let recorded = recorded(&context()).unwrap();
+        let text = std::fs::read_to_string(context().workspace().path("golden/tiny/tokenizer-ids.json"));
+        let mut changed: serde_json::Value = serde_json::from_str(&text.unwrap()).unwrap();
+        let at = recorded.strings.iter().position(|string| string.kind == "whitespace").unwrap();
+        changed["strings"][at]["tiktoken"] = serde_json::json!([0]);
+        let (_folder, workspace) = checkout(&[("golden/tiny/tokenizer-ids.json", &changed.to_string())]);
+        let string = &recorded.strings[at];
+        let context = context_in(workspace);
+        let what = format!("the ids differ for {:?}: {:?}, expected ", string.text, string.huggingface);
+        assert_eq!(
+            failures(&context, &claim_of("B2", 3)),
+            [
+                format!("{what}{:?}", string.huggingface),
+                "recorded strings whose ids differ 1, exactly 0".into()
+            ]
+        );
+        assert_eq!(
+            failures(&context, &claim("B5")),
+            [format!("{what}[0]"), "whitespace strings whose ids differ 1, exactly 0".into()]
+        );
+    }
+
+    #[test]
+    fn a_vocabulary_without_a_control_token_is_told_so() {
+        let (_folder, model) = altered(
+            |metadata| {
+                let json = metadata.tokenizer.as_ref().unwrap().unpack().unwrap();
+                let json = String::from_utf8(json).unwrap();
+                let renamed = json.replace("<|im_start|>", "<|im_begin|>");
+                metadata.with_tokenizer_json(renamed.as_bytes());
+            },
+            &[],
+            &[],
+        );
+        let mut claim = claim("B3");
+        let im_end = context().tokenizer().unwrap().token_to_id("<|im_end|>").unwrap();
+        claim.limits.insert("im_start".to_owned(), f64::from(im_end.0 - 1));
+        assert_eq!(failures(&context_of(&model), &claim), ["there is no <|im_start|>"]);
+        assert!(failures(&context(), &claim).is_empty());
+    }
+
+    #[test]
+    fn a_template_that_puts_the_user_after_the_assistants_turn_began_is_found() {
+        let template = "{% for message in messages %}<|im_start|>{{ message.role }}\n<|im_end|>\n{% endfor %}\
+                        <|im_start|>assistant\n{{ messages[1].content }}";
+        let (_folder, model) =
+            altered(|metadata| metadata.chat_template = Some(template.to_owned()), &[], &[]);
+        let found = failures(&context_of(&model), &claim_of("B4", 3));
+        assert_eq!(found.len(), 4, "{found:#?}");
+        assert!(
+            found[0].starts_with("after ")
+                && found[0].ends_with("the prompt does not end with the assistant's turn"),
+            "{found:?}"
+        );
+        assert_eq!(found[3], "messages that left the user's turn 3, exactly 0");
+    }
 }

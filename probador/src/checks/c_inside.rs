@@ -240,7 +240,11 @@ fn silu(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use apr_generation::{CausalLm, Logits, ModelError, Probe};
+
     use super::*;
+    use crate::checks::Model;
+    use crate::checks::made_up::{claim_of, context_with_model, failures};
 
     #[test]
     fn silu_dips_below_zero_to_its_known_minimum() {
@@ -255,5 +259,89 @@ mod tests {
         assert!((rotated_product(&query, &key, 0.0, 1e4) * 2_f64.sqrt() - 1.0).abs() < 1e-12);
         let turned = rotated_product(&query, &key, std::f64::consts::PI, 1e4) * 2_f64.sqrt();
         assert!((turned + 1.0).abs() < 1e-12, "{turned}");
+    }
+
+    /// A model that computes what it computes, and shows every tensor without one number in it.
+    struct Opaque(Model);
+
+    impl CausalLm for Opaque {
+        fn vocab_size(&self) -> usize {
+            self.0.vocab_size()
+        }
+
+        fn context_length(&self) -> usize {
+            self.0.context_length()
+        }
+
+        fn position(&self) -> usize {
+            self.0.position()
+        }
+
+        fn cache_bytes_per_position(&self) -> u64 {
+            self.0.cache_bytes_per_position()
+        }
+
+        fn prefill(
+            &mut self,
+            ids: &[TokenId],
+            rows: LogitRows,
+            probe: Option<&mut dyn Probe>,
+        ) -> Result<Logits, ModelError> {
+            match probe {
+                Some(probe) => self.0.prefill(ids, rows, Some(&mut Blank(probe))),
+                None => self.0.prefill(ids, rows, None),
+            }
+        }
+
+        fn truncate(&mut self, n_positions: usize) {
+            self.0.truncate(n_positions);
+        }
+    }
+
+    struct Blank<'p>(&'p mut dyn Probe);
+
+    impl Probe for Blank<'_> {
+        fn wants(&self, key: TensorKey) -> bool {
+            self.0.wants(key)
+        }
+
+        fn record(&mut self, key: TensorKey, shape: &[usize], values: &[f32]) {
+            self.0.record(key, shape, &vec![f32::NAN; values.len()]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_the_worst_that_can_be_shown() {
+        #[track_caller]
+        fn check(id: &str, expected: &[&str]) {
+            let context = context_with_model(|model| Box::new(Opaque(model)));
+            let found = failures(&context, &claim_of(id, 1));
+            for what in expected {
+                assert!(found.iter().any(|found| found.starts_with(what)), "{what:?} is not in {found:#?}");
+            }
+        }
+        check(
+            "C6",
+            &[
+                "largest relative error of scores computed from distance alone NaN",
+                "a shift of all positions would change the attention scores",
+            ],
+        );
+        check(
+            "C7",
+            &[
+                "a norm or a logit is not finite",
+                "largest relative error of a norm's output NaN",
+                "a norm's output is not its input over its root mean square, times its weight",
+            ],
+        );
+        check(
+            "C8",
+            &[
+                "largest relative error of down(silu(gate) * up) NaN",
+                "the feed-forward block is not down(silu(gate) * up)",
+                "silu of the gate is never negative",
+            ],
+        );
     }
 }

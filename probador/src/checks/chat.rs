@@ -82,6 +82,12 @@ pub(super) fn sessions(context: &Context) -> anyhow::Result<Vec<Inspected>> {
     [6, 24].into_iter().map(|max_tokens| session(context, &samples::prompt(&mut rng), max_tokens)).collect()
 }
 
+/// One session more, to another prompt, with a reply of at most `max_tokens`.
+pub(super) fn further_session(context: &Context, max_tokens: usize) -> anyhow::Result<Inspected> {
+    let seed = context.seed_override().unwrap_or(SEED).wrapping_add(max_tokens as u64);
+    session(context, &samples::prompt(&mut ChaCha8Rng::seed_from_u64(seed)), max_tokens)
+}
+
 /// Starts `apr chat --inspect`, types `prompt`, and reads what is shown.
 fn session(context: &Context, prompt: &str, max_tokens: usize) -> anyhow::Result<Inspected> {
     let apr = context.apr_path()?;
@@ -173,6 +179,7 @@ fn candidate(line: &str) -> Option<(u32, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::made_up;
 
     const SHOWN: &str = "What is 2+2?\n[DEBUG] Tokenized: [1, 22, 333] (3 tokens)\n\nAssistant: 4\n\n\
         [DEBUG] Top-5 Candidates:\nstep 1: \" 4 (2) [x]\" [19]\n  1. \" 4 (2) [x]\" (0.9800) [19]\n  2. \"\\n\" (4.9e-5) [7]\n\n\
@@ -196,5 +203,32 @@ mod tests {
     fn a_figure_that_was_not_measured_is_absent() {
         let inspected = parse("[Stats: - tok/s | PPL: - | Mem: -]").unwrap();
         assert_eq!((inspected.rate, inspected.megabytes), (None, None));
+    }
+
+    #[test]
+    fn a_candidate_before_any_step_is_of_no_step() {
+        let inspected = parse("  1. \" 4\" (0.9800) [19]\nstep 1: \"x\" [7]\n").unwrap();
+        assert_eq!(inspected.steps, [StepShown { id: 7, candidates: vec![] }]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_quoted() {
+        for (shown, expected) in [
+            ("Tokenized: [1, x] (2 tokens)", "unreadable ids: Tokenized: [1, x] (2 tokens)"),
+            ("step 1: \"x\"", "a step without its token: step 1: \"x\""),
+            ("Attention: layer last, mean", "an unreadable heatmap: Attention: layer last, mean"),
+        ] {
+            assert_eq!(parse(shown).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_session_ends_with_its_figures_even_where_the_memory_is_not_known() {
+        let script = "printf 'You: '; read -r typed; printf '[Stats: 3.5 tok/s | Mem: -]'; sleep 0.3; \
+                      printf '\\nYou: '; read -r typed";
+        let inspected = further_session(&made_up::context_with_apr(script), 12).unwrap();
+        assert_eq!((inspected.rate, inspected.megabytes), (Some(3.5), None));
+        assert!(!inspected.prompt.is_empty() && inspected.steps.is_empty());
+        assert!(inspected.resident_bytes.is_some_and(|bytes| bytes > 0) && inspected.seconds > 0.0);
     }
 }

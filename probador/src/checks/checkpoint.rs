@@ -280,3 +280,110 @@ fn write_vocabulary(gguf: &mut GgufBytes, tokenizer: &Value, vocab_size: usize) 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use apr_format::Metadata;
+
+    use super::*;
+    use crate::checks::made_up::{self, vector};
+
+    /// A file of one norm in `dtype`, with the metadata of the embedded model after `alter`.
+    fn file(dtype: DType, alter: impl FnOnce(&mut Metadata)) -> (tempfile::TempDir, AprFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut metadata = made_up::tiny().metadata().clone();
+        alter(&mut metadata);
+        let (name, _, shape, bytes) = vector("model.norm.weight", &[2], &[1.0, 2.0]);
+        let bytes = if dtype == DType::F32 { bytes } else { vec![0; 4] };
+        let file =
+            made_up::write_file(&folder.path().join("m.apr"), metadata, vec![(name, dtype, shape, bytes)]);
+        (folder, file)
+    }
+
+    fn json_at(folder: &Path, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(folder.join(name)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_checkpoint_says_in_what_type_its_weights_are() {
+        for (dtype, torch, gguf) in
+            [(DType::F32, "float32", 0_u32), (DType::F16, "float16", 1), (DType::Bf16, "bfloat16", 30)]
+        {
+            let (folder, file) = file(dtype, |_| {});
+            let out = folder.path().join("out");
+            write_safetensors(&file, &out, 1).unwrap();
+            assert_eq!(json_at(&out, "config.json")["torch_dtype"], torch);
+            let path = write_gguf(&file, &out.join("m.gguf")).unwrap();
+            let bytes = std::fs::read(path).unwrap();
+            // Its name, one dimension of two, its type.
+            let mut info = b"output_norm.weight".to_vec();
+            info.extend([1_u32.to_le_bytes(), 2_u32.to_le_bytes(), [0; 4], gguf.to_le_bytes()].concat());
+            assert!(bytes.windows(info.len()).any(|window| window == info), "{torch}");
+        }
+    }
+
+    #[test]
+    fn what_a_model_does_not_say_is_not_written() {
+        let (folder, file) = file(DType::F32, |metadata| {
+            metadata.generation_config = None;
+            metadata.chat_template = None;
+        });
+        let out = folder.path().join("out");
+        write_safetensors(&file, &out, 1).unwrap();
+        assert!(!out.join("generation_config.json").exists());
+        assert_eq!(json_at(&out, "tokenizer_config.json")["chat_template"], Value::Null);
+        let bytes = std::fs::read(write_gguf(&file, &out.join("m.gguf")).unwrap()).unwrap();
+        let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+        assert!(holds(b"tokenizer.ggml.merges") && !holds(b"tokenizer.chat_template"));
+    }
+
+    #[test]
+    fn a_name_that_gguf_does_not_know_is_refused() {
+        for (name, expected) in [
+            ("model.layers.3.mlp.up_proj.weight", Some("blk.3.ffn_up.weight")),
+            ("lm_head.weight", Some("output.weight")),
+            ("model.layers.3.mlp.made_up", None),
+            ("made_up", None),
+        ] {
+            let found = gguf_name(name).map_err(|error| error.to_string());
+            let refused = format!("`{name}` has no name in GGUF");
+            assert_eq!(found, expected.map(str::to_owned).ok_or(refused));
+        }
+    }
+
+    #[test]
+    fn a_vocabulary_is_written_whatever_form_its_merges_and_added_tokens_have() {
+        let mut gguf = GgufBytes { metadata: Vec::new(), n_keys: 0 };
+        let tokenizer = json!({
+            "model": { "vocab": { "a": 0, "b": 1, "ab": 2 }, "merges": [["a", "b"], "ab c", 7] },
+            "added_tokens": [{ "content": "<x>", "id": 3, "special": true }, { "content": "<y>", "id": 4 }],
+        });
+        write_vocabulary(&mut gguf, &tokenizer, 6).unwrap();
+        let mut expected = GgufBytes { metadata: Vec::new(), n_keys: 0 };
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        expected.string("tokenizer.ggml.model", "gpt2");
+        expected.string("tokenizer.ggml.pre", "qwen2");
+        expected.strings("tokenizer.ggml.tokens", &texts(&["a", "b", "ab", "<x>", "<y>", "[PAD5]"]));
+        expected.integers("tokenizer.ggml.token_type", &[1, 1, 1, 3, 4, 5]);
+        expected.strings("tokenizer.ggml.merges", &texts(&["a b", "ab c", ""]));
+        assert_eq!((gguf.metadata, gguf.n_keys), (expected.metadata, 5));
+    }
+
+    #[test]
+    fn a_tokenizer_that_is_none_is_refused_with_what_it_lacks() {
+        for (tokenizer, expected) in [
+            (json!({}), "the tokenizer has no vocabulary"),
+            (json!({ "model": { "vocab": {} } }), "the tokenizer has no added tokens"),
+            (json!({ "model": { "vocab": { "a": "0" } }, "added_tokens": [] }), "a token without an id"),
+            (
+                json!({ "model": { "vocab": { "a": 9 } }, "added_tokens": [] }),
+                "token 9 is outside the vocabulary",
+            ),
+            (json!({ "model": { "vocab": {} }, "added_tokens": [] }), "the tokenizer has no merges"),
+        ] {
+            let mut gguf = GgufBytes { metadata: Vec::new(), n_keys: 0 };
+            let error = write_vocabulary(&mut gguf, &tokenizer, 4).unwrap_err().to_string();
+            assert_eq!(error, expected);
+        }
+    }
+}

@@ -88,6 +88,26 @@ impl Context {
         Self { planted: subject.planted, ..faulty }
     }
 
+    /// For tests of what a check says of a model that nobody doubts, whatever it is.
+    #[cfg(test)]
+    pub(super) fn undoubted(self) -> Self {
+        self.doubts.set(Ok(Vec::new())).unwrap();
+        self
+    }
+
+    /// For tests: the same subject with another model file.
+    #[cfg(test)]
+    pub(super) fn of(self, model: &Path) -> Self {
+        Self { model: ModelChoice { path: model.to_owned(), ..self.model }, ..self }
+    }
+
+    /// For tests of what a check says of conversations that nobody held.
+    #[cfg(test)]
+    pub(super) fn with_chat(self, sessions: Vec<Inspected>) -> Self {
+        assert!(self.chat.set(Ok(sessions)).is_ok(), "they were held");
+        self
+    }
+
     /// Every playbook.
     pub fn playbooks(&self) -> &[Playbook] {
         &self.playbooks
@@ -282,8 +302,9 @@ impl Context {
         let program = program(Program::new(apr).timeout(APR_TIME));
         let command = program.command_line();
         let mut finished = program.run()?;
-        if let Ended::Exited(code) = finished.ended {
-            let reply = self.planted.show(Reply { command, text: finished.stdout_text(), code });
+        // What is no text is left as it is, for the check to find.
+        if let (Ended::Exited(code), Ok(text)) = (finished.ended, std::str::from_utf8(&finished.stdout)) {
+            let reply = self.planted.show(Reply { command, text: text.to_owned(), code });
             finished.stdout = reply.text.into_bytes();
             finished.ended = Ended::Exited(reply.code);
         }
@@ -331,5 +352,34 @@ impl Context {
     /// Where a tool's stored result is.
     pub fn stored_result(&self, name: &str) -> PathBuf {
         self.planted.stored_result().map_or_else(|| self.workspace.path(name), Path::to_owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::checks::made_up::{altered, context_of, context_with_apr};
+
+    #[test]
+    fn a_reply_ends_with_the_ids_that_the_file_declares() {
+        #[track_caller]
+        fn check(declared: Option<serde_json::Value>, expected: &[u32]) {
+            let (_folder, model) = altered(|metadata| metadata.generation_config = declared, &[], &[]);
+            let ids: Vec<u32> = context_of(&model).end_of_text().unwrap().iter().map(|id| id.0).collect();
+            assert_eq!(ids, expected);
+        }
+        check(Some(json!({ "eos_token_id": 7 })), &[7]);
+        check(Some(json!({ "eos_token_id": [7, -1, 9] })), &[7, 9]);
+        check(Some(json!({})), &[]);
+        check(None, &[]);
+    }
+
+    #[test]
+    fn a_program_that_a_signal_ended_has_shown_what_it_had_printed() {
+        let context = context_with_apr("printf half; kill -9 $$");
+        let finished = context.apr(|apr| apr.arg("chat")).unwrap();
+        assert_eq!((finished.ended, finished.stdout_text()), (Ended::Signalled, "half".to_owned()));
     }
 }

@@ -140,27 +140,33 @@ fn seeds_make_a_difference(context: &Context, claim: &Claim) -> Result<Judgement
         }
     }
     judgement.exactly("pairs of seeds with one reply", n_same, 0, "", n);
-    let (mut n_outside, mut n_chosen) = (0, 0);
+    let (mut outside, mut n_chosen) = (Vec::new(), 0);
     for _ in 0..n {
         let prompt = tokenizer.encode(&samples::prompt(&mut rng));
         let mut params = sampled(rng.random(), 1.0, 24, Vec::new());
         params.sampling.top_p = NUCLEUS;
         generate(model.as_mut(), tokenizer, &prompt, &params, &mut |step: &Step<'_>| {
             n_chosen += 1;
-            let likelier = mass_of_likelier(step.logits, step.id);
-            // Equals may come in any order, and the last of the nucleus begins below its limit.
-            if likelier >= f64::from(NUCLEUS) + 1e-6 {
-                n_outside += 1;
-                judgement.fail(format!(
-                    "token {} lies outside the nucleus: likelier ones hold {likelier:.3}, top-p is {NUCLEUS}",
-                    step.id.0
-                ));
-            }
+            outside.extend(outside_nucleus(step.logits, step.id));
             ControlFlow::Continue(())
         })?;
     }
+    let n_outside = outside.len();
+    judgement.failures.extend(outside);
     judgement.exactly("tokens outside the nucleus", n_outside, 0, "", n_chosen);
     Ok(judgement)
+}
+
+/// What is wrong with the choice of `id`, where tokens likelier than it fill the nucleus by themselves.
+fn outside_nucleus(logits: &[f32], id: TokenId) -> Option<String> {
+    let likelier = mass_of_likelier(logits, id);
+    // Equals may come in any order, and the last of the nucleus begins below its limit.
+    (likelier >= f64::from(NUCLEUS) + 1e-6).then(|| {
+        format!(
+            "token {} lies outside the nucleus: likelier ones hold {likelier:.3}, top-p is {NUCLEUS}",
+            id.0
+        )
+    })
 }
 
 /// The probability of all tokens with a higher logit than `id`, in double precision.
@@ -247,12 +253,9 @@ fn end_of_text_ends(context: &Context, claim: &Claim) -> Result<Judgement, Check
                 &params,
                 &mut |_: &Step<'_>| ControlFlow::Continue(()),
             )?;
-        // The model may end by itself before it is made to.
-        let ended_early = reply.finish == FinishReason::EndOfText && reply.ids.len() < n_before;
-        let is_shown = reply.text.contains(text) || reply.ids.contains(&token);
-        let is_good = reply.finish == FinishReason::EndOfText && forced.n_after == 0 && !is_shown;
-        n_ended += usize::from(!ended_early);
-        if !is_good && !ended_early {
+        // The model may end by itself before it is made to, which is an end as good as the other.
+        n_ended += usize::from(reply.finish != FinishReason::EndOfText || reply.ids.len() >= n_before);
+        if !is_over(&reply, (text, token), forced.n_after) {
             n_continued += 1;
             judgement.fail(format!(
                 "the reply goes on after the end-of-text token {text}: {} tokens more, {:?}",
@@ -262,6 +265,12 @@ fn end_of_text_ends(context: &Context, claim: &Claim) -> Result<Judgement, Check
     }
     judgement.exactly("replies that went on after the end of text", n_continued, 0, "", n_ended);
     Ok(judgement)
+}
+
+/// Whether a reply ended by a token that ends text, does not show the one that was forced, and nothing was evaluated after it.
+fn is_over(reply: &Generation, (text, token): (&str, TokenId), n_after: usize) -> bool {
+    let is_shown = reply.text.contains(text) || reply.ids.contains(&token);
+    reply.finish == FinishReason::EndOfText && n_after == 0 && !is_shown
 }
 
 /// D4: the share of 4-grams in sampled replies that an earlier one of the same reply repeats.
@@ -323,4 +332,85 @@ fn decoding_is_fast_enough(context: &Context, claim: &Claim) -> Result<Judgement
             .note(format!("the interval is the slowest and the fastest of {n} rounds of {N_TOKENS} tokens"));
     }
     Ok(judgement)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::made_up::{claim, claim_of, context, failures, undecided};
+    use crate::models::choose;
+    use crate::workspace::Workspace;
+
+    #[test]
+    fn another_text_than_was_measured_decides_nothing() {
+        let workspace = Workspace::find(None).unwrap();
+        let mut model = choose(None, &workspace).unwrap();
+        model.known.as_mut().unwrap().perplexity.text_hash = "blake3:00".to_owned();
+        let (what, remedy) = undecided(&Context::new(workspace, model, None, []), &claim("D1"));
+        assert!(what.contains("held-out.txt` is not the text that was measured: blake3:"), "{what}");
+        assert!(what.ends_with(", not blake3:00"), "{what}");
+        assert_eq!(remedy, "put the right text there");
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_never_beyond_its_end() {
+        for (n_bytes, expected) in [(0, ""), (1, "a"), (2, "a"), (3, "a"), (4, "a日"), (9, "a日b")] {
+            assert_eq!(first_part("a日b", n_bytes), expected, "{n_bytes}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_outside_once_likelier_ones_fill_the_nucleus() {
+        // Shares of 0.4, 0.3, 0.2 and 0.1.
+        let logits = [4_f32, 3.0, 2.0, 1.0].map(f32::ln);
+        assert_eq!(outside_nucleus(&logits, TokenId(0)), None);
+        assert_eq!(outside_nucleus(&logits, TokenId(1)), None, "it begins below the limit");
+        for (id, held) in [(2, "0.700"), (3, "0.900")] {
+            let what =
+                format!("token {id} lies outside the nucleus: likelier ones hold {held}, top-p is 0.5");
+            assert_eq!(outside_nucleus(&logits, TokenId(id)), Some(what));
+        }
+        assert_eq!(outside_nucleus(&[0.0; 4], TokenId(3)), None, "among equals each may be chosen");
+    }
+
+    #[test]
+    fn a_reply_is_over_where_it_ended_showed_no_end_and_nothing_came_after() {
+        #[track_caller]
+        fn check(finish: FinishReason, ids: &[u32], text: &str, n_after: usize, expected: bool) {
+            let ids = ids.iter().copied().map(TokenId).collect();
+            let reply = Generation { ids, text: text.to_owned(), finish, log_probability: -1.0, n_chosen: 2 };
+            assert_eq!(is_over(&reply, ("<|im_end|>", TokenId(9)), n_after), expected);
+        }
+        check(FinishReason::EndOfText, &[1, 2], "well", 0, true);
+        check(FinishReason::Length, &[1, 2], "well", 0, false);
+        check(FinishReason::EndOfText, &[1, 2], "well", 1, false);
+        check(FinishReason::EndOfText, &[1, 9], "well", 0, false);
+        check(FinishReason::EndOfText, &[1, 2], "well<|im_end|>", 0, false);
+    }
+
+    #[test]
+    fn a_model_that_is_made_to_choose_is_itself_in_all_else() {
+        let mut model = context().fork().unwrap();
+        let (size, length) = (model.cache_bytes_per_position(), model.context_length());
+        let ids = [TokenId(5), TokenId(6)];
+        let own = model.prefill(&ids, LogitRows::Last, None).unwrap();
+        model.reset();
+        let mut forced =
+            Forced { inner: &mut model, n_before: 1, token: TokenId(3), n_logits: 0, n_after: 0 };
+        assert_eq!((forced.cache_bytes_per_position(), forced.context_length()), (size, length));
+        assert_eq!(forced.prefill(&ids, LogitRows::Last, None).unwrap(), own);
+        let certain = forced.decode(TokenId(7)).unwrap();
+        assert_eq!(apr_generation::top_candidates(certain.last(), 1)[0].id, TokenId(3));
+        assert_eq!((forced.position(), forced.n_after), (3, 0));
+        forced.decode(TokenId(3)).unwrap();
+        assert_eq!((forced.position(), forced.n_after), (4, 1));
+        forced.truncate(2);
+        assert_eq!(forced.position(), 2);
+    }
+
+    #[test]
+    fn a_rate_of_no_round_reaches_no_limit() {
+        let context = context().undoubted();
+        assert_eq!(failures(&context, &claim_of("D5", 0)), ["tokens a second NaN, at least 10"]);
+    }
 }

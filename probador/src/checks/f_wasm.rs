@@ -76,3 +76,61 @@ fn judge(scenario: &Scenario, finished: &Finished, mark: &Path, judgement: &mut 
             format!("{what} {}", if was_run { "is run all the same" } else { "is not run" })
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a run of this scenario that ended so, printed this, and was or was not run.
+    fn judged(at: usize, ended: Ended, printed: &str, was_run: bool) -> (bool, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        if was_run {
+            std::fs::write(&mark, "").unwrap();
+        }
+        let finished = Finished {
+            command: "apr probador run x".to_owned(),
+            ended,
+            stdout: printed.into(),
+            stderr: Vec::new(),
+            seconds: 0.0,
+            peak_memory: None,
+            left_behind: Vec::new(),
+        };
+        let mut judgement = Judgement::new();
+        let is_kept = judge(&SCENARIOS[at], &finished, &mark, &mut judgement);
+        (is_kept, judgement.failures)
+    }
+
+    #[test]
+    fn a_playbook_that_is_told_right_and_run_as_it_should_be_is_kept() {
+        assert_eq!(judged(0, Ended::Exited(0), "PASS: 1 passed, 0 failed", true), (true, vec![]));
+        assert_eq!(judged(2, Ended::Exited(2), "x.yaml:3:49: unknown key `surprise`", false), (true, vec![]));
+    }
+
+    #[test]
+    fn an_ending_words_and_traces_other_than_expected_are_each_found() {
+        #[track_caller]
+        fn check(at: usize, ended: Ended, printed: &str, was_run: bool, expected: &str) {
+            assert_eq!(judged(at, ended, printed, was_run), (false, vec![expected.to_owned()]));
+        }
+        check(0, Ended::Exited(1), "", true, "a good playbook exits with 1, expected 0");
+        check(
+            0,
+            Ended::Signalled,
+            "oh",
+            true,
+            "a good playbook `apr probador run x` was killed by a signal: oh, expected 0",
+        );
+        check(
+            0,
+            Ended::Exited(0),
+            "all is well\n",
+            true,
+            "a good playbook is not reported by \"1 passed, 0 failed\": all is well",
+        );
+        check(0, Ended::Exited(0), "1 passed, 0 failed", false, "a good playbook is not run");
+        let refused = ":3:49: unknown key `surprise`";
+        check(2, Ended::Exited(2), refused, true, "a broken playbook is run all the same");
+    }
+}

@@ -73,4 +73,20 @@ mod tests {
         let Verdict::Fail { diagnosis } = verdict(Some("clippy-warning-stored")) else { panic!("accepted") };
         assert!(diagnosis.contains("clippy warning: warning: this could be simpler"), "{diagnosis}");
     }
+
+    #[test]
+    fn a_result_of_another_state_of_the_tree_decides_nothing() {
+        let workspace = Workspace::find(None).unwrap();
+        let model = choose(None, &workspace).unwrap();
+        let claim = workspace.checklist().unwrap().claim("G3".parse().unwrap()).unwrap().clone();
+        let subject = faults::plant_nothing(Some(&claim), &model.path).unwrap();
+        let path = subject.planted.stored_result().unwrap().to_owned();
+        let stored = ToolResult::read(&path).unwrap();
+        ToolResult { tree: "of yesterday".to_owned(), ..stored }.write(&path).unwrap();
+        let context = Context::new(workspace, model, None, []).with_fault(subject);
+        let judged = clippy_has_nothing_to_say(&context, &claim);
+        let Err(CheckError::Undecided(undecided)) = judged else { panic!("{judged:?}") };
+        assert_eq!(undecided.what, "the stored result of clippy is of another state of the tree");
+        assert_eq!(undecided.remedy, "cargo probador lint --clippy");
+    }
 }

@@ -202,3 +202,116 @@ fn the_goldens_are_this_models(context: &Context, _: &Claim) -> Result<Judgement
     }
     Ok(judgement)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::made_up::{checkout, claim, context, context_in, undecided};
+    use crate::faults;
+    use crate::models::choose;
+
+    const PROMPT: &str = "what_is_2_plus_2";
+
+    #[test]
+    fn the_tensors_of_a_model_are_listed_by_prompt_and_of_one_without_goldens_none_are() {
+        let workspace = Workspace::find(None).unwrap();
+        let listed = index(&workspace, "tiny").unwrap();
+        let wanted = GoldenTensor { prompt: PROMPT.to_owned(), tensor: "model.layers.0".to_owned() };
+        assert!(listed.contains(&wanted), "{} tensors", listed.len());
+        assert_eq!(index(&workspace, "unheard-of").unwrap(), []);
+    }
+
+    #[test]
+    fn a_manifest_that_is_wrong_is_told_from_one_that_cannot_be_read() {
+        let (_folder, workspace) = checkout(&[("golden/tiny/manifest.yaml", "schema: 1\nsurprise: 2\n")]);
+        let Err(LoadError::Invalid(problems)) = index(&workspace, "tiny") else { panic!("it is read") };
+        assert!(
+            problems.iter().any(|problem| problem.what.contains("unknown key `surprise`")),
+            "{problems:?}"
+        );
+        let (folder, workspace) = checkout(&[("golden/tiny/manifest.yaml", "")]);
+        let path = folder.path().join("golden/tiny/manifest.yaml");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, [0xff, 0xfe]).unwrap();
+        let Err(LoadError::Environment(error)) = index(&workspace, "tiny") else { panic!("it is read") };
+        assert!(error.to_string().contains("golden/tiny/manifest.yaml"), "{error}");
+    }
+
+    #[test]
+    fn a_model_without_goldens_decides_nothing() {
+        let workspace = Workspace::find(None).unwrap();
+        let mut model = choose(None, &workspace).unwrap();
+        model.name = "unheard-of".to_owned();
+        let context = Context::new(workspace, model, None, []);
+        let (what, remedy) = undecided(&context, &claim("I15"));
+        assert_eq!(what, "there are no golden traces of `unheard-of`");
+        assert_eq!(remedy, "scripts/generate_golden_traces.py");
+    }
+
+    #[test]
+    fn a_tensor_is_measured_where_it_meets_its_golden_and_shown_where_it_does_not() {
+        let clean = context();
+        let judgement = judge(&clean, PROMPT, "logits").unwrap();
+        assert!(judgement.failures.is_empty(), "{:?}", judgement.failures);
+        assert_eq!(judgement.measurements[0].what, "smallest absolute tolerance that logits passes");
+        assert!(judgement.inputs.contains_key("golden"), "{:?}", judgement.inputs);
+        let error = judge(&clean, PROMPT, "model.layers.99").unwrap_err();
+        let CheckError::Broken(error) = error else { panic!("{error:?}") };
+        assert_eq!(error.to_string(), format!("no golden `model.layers.99` of `{PROMPT}`"));
+        let error = judge(&clean, "never_asked", "logits").unwrap_err();
+        let CheckError::Broken(error) = error else { panic!("{error:?}") };
+        assert_eq!(error.to_string(), "no prompt `never_asked` is recorded");
+
+        let subject = faults::plant("half-precision-logits", &clean.model().path).unwrap().unwrap();
+        let judgement = judge(&context().with_fault(subject), PROMPT, "logits").unwrap();
+        assert_eq!(judgement.failures.len(), 1);
+        assert!(judgement.failures[0].starts_with("logits: out of tolerance: "), "{:?}", judgement.failures);
+        assert!(judgement.measurements.is_empty());
+    }
+
+    /// The checkout whose only golden prompt is the first, with its manifest's last line, the logits, altered or left out.
+    fn with_logits_line(alter: impl Fn(&str) -> Option<String>) -> (tempfile::TempDir, Workspace) {
+        let text = std::fs::read_to_string(context().workspace().path("golden/tiny/manifest.yaml")).unwrap();
+        let (first, _) = text.split_once("\n  - name: \"Hello, how are you?\"").unwrap();
+        let (head, logits) = first.rsplit_once('\n').unwrap();
+        assert!(logits.contains("{key: logits,"), "{logits}");
+        let manifest = format!("{head}\n{}", alter(logits).unwrap_or_default());
+        checkout(&[("golden/tiny/manifest.yaml", &manifest)])
+    }
+
+    #[test]
+    fn logits_that_cannot_be_compared_are_no_logits_that_agree() {
+        let (_folder, workspace) = with_logits_line(|line| {
+            let (before, rest) = line.split_once("blake3: \"").unwrap();
+            Some(format!("{before}blake3: \"{}{}", "0".repeat(64), &rest[64..]))
+        });
+        let mut judgement = Judgement::new();
+        judge_logits(&context_in(workspace), 1e-4, &mut judgement).unwrap();
+        assert_eq!(
+            judgement.failures,
+            [
+                "the logits of `what_is_2_plus_2` cannot be compared with the golden",
+                "recorded prompts on which the engine's reference agrees with PyTorch 0, at least 1",
+            ]
+        );
+    }
+
+    #[test]
+    fn prompts_without_logits_have_no_metrics_to_meet() {
+        let (_folder, workspace) = with_logits_line(|_| None);
+        let judgement =
+            every_tensor_is_reproduced(&context_in(workspace).undoubted(), &claim("I14")).unwrap();
+        assert!(judgement.failures.is_empty(), "{:#?}", judgement.failures);
+        assert!(judgement.notes[0].ends_with(" of 1 prompts"), "{:?}", judgement.notes);
+        assert_eq!(judgement.measurements[0].n, 68, "all but the logits");
+    }
+
+    #[test]
+    fn the_reference_is_held_to_the_goldens_too() {
+        let (_folder, workspace) = with_logits_line(|line| Some(line.to_owned()));
+        let mut judgement = Judgement::new();
+        judge_logits(&context_in(workspace), 1e-4, &mut judgement).unwrap();
+        assert!(judgement.failures.is_empty(), "{:?}", judgement.failures);
+        assert_eq!(judgement.measurements[1].n, 1);
+    }
+}

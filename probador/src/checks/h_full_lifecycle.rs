@@ -425,3 +425,156 @@ fn inspection_shows_candidates(context: &Context, _: &Claim) -> Result<Judgement
     judgement.at_least("fewest candidates shown for a token", fewest as f64, 5.0, "", n_steps);
     Ok(judgement)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::chat::{Inspected, StepShown};
+    use crate::checks::made_up::{altered, claim, claim_of, context, context_with_apr, failures, tiny};
+    use crate::faults;
+
+    #[track_caller]
+    fn says(failures: &[String], words: &str) {
+        assert!(failures.iter().any(|what| what.contains(words)), "{words:?} is not in {failures:#?}");
+    }
+
+    #[test]
+    fn an_import_that_fails_is_shown_as_it_ended() {
+        let found = failures(&context_with_apr("echo no such format >&2; exit 3"), &claim("H3"));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with("the import fails: ") && found[0].contains("exits with 3"), "{found:?}");
+        assert!(found[0].contains("no such format"), "{found:?}");
+        let found = failures(&context_with_apr("exit 4"), &claim("H1"));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with("the import fails: ") && found[0].contains("exits with 4"), "{found:?}");
+    }
+
+    #[test]
+    fn what_was_imported_must_be_a_model_with_this_tokenizer() {
+        let found = failures(&context_with_apr("echo nothing > \"$4\""), &claim("H3"));
+        assert!(found[0].starts_with("what was imported is no model: "), "{found:?}");
+        let model = faults::plant("entries-exchanged", tiny().path()).unwrap().unwrap();
+        let script = format!("cp '{}' \"$4\"", model.model.display());
+        let found = failures(&context_with_apr(&script), &claim("H3"));
+        says(&found, "the imported tokenizer encodes \"naïve 日本");
+        assert!(found.iter().all(|what| what.contains("encodes")), "the weights are the same: {found:?}");
+    }
+
+    #[test]
+    fn an_import_that_asks_no_hub_and_works_only_online_is_told_by_both() {
+        let script = format!("test \"$HF_HUB_OFFLINE\" = 0 && cp '{}' \"$4\"", tiny().path().display());
+        let found = failures(&context_with_apr(&script), &claim("H1"));
+        assert_eq!(found.len(), 3, "{found:#?}");
+        assert_eq!(found[0], "connections to the hub 0, at least 1");
+        assert!(found[1].starts_with("a byte changed on the way is accepted: "), "{found:?}");
+        assert!(found[2].starts_with("offline, what is in the cache is not imported: "), "{found:?}");
+    }
+
+    #[test]
+    fn what_should_be_json_and_is_not_is_said_to_be_none() {
+        let talk = || context_with_apr("echo a model");
+        assert_eq!(failures(&talk(), &claim("H6")), ["`apr inspect --json` prints no JSON"]);
+        assert_eq!(failures(&talk(), &claim("H8")), ["`apr tensors --json` prints no JSON"]);
+    }
+
+    #[test]
+    fn parameters_are_read_however_they_are_written() {
+        #[track_caller]
+        fn check(line: &str, expected: Option<f64>) {
+            assert_eq!(parameters(line), expected, "{line}");
+        }
+        check("Parameters: 494M", Some(494e6));
+        check("Parameters: 3,150,144 (f16)", Some(3_150_144.0));
+        check("Parameters: 12K", Some(12e3));
+        check("Parameters: 12k", Some(12e3));
+        check("Parameters: 1.5B", Some(1.5e9));
+        check("Parameters: 2G", Some(2e9));
+        check("Parameters: many", None);
+        check("Parameters:", None);
+    }
+
+    #[test]
+    fn statistics_that_are_missing_absent_or_of_nothing_finite_are_each_found() {
+        let blank = "model.norm.weight";
+        let (_folder, model) = altered(|_| {}, &[], &[blank]);
+        let file = AprFile::open(&model).unwrap();
+        let rows: Vec<Value> = file
+            .entries()
+            .iter()
+            .filter(|entry| !entry.name.ends_with("layers.0.input_layernorm.weight"))
+            .map(|entry| {
+                let own = Statistics::of_slice(&file.tensor(&entry.name).unwrap().to_f32());
+                let is_absent = entry.name.ends_with("layers.1.input_layernorm.weight");
+                let std = if is_absent { None } else { own.std.or(Some(1.0)) };
+                serde_json::json!({ "name": entry.name, "stats": { "mean": own.mean.unwrap_or(0.0), "std": std } })
+            })
+            .collect();
+        let shown = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&shown, serde_json::to_vec(&rows).unwrap()).unwrap();
+        let context = context_with_apr(&format!("cat '{}'", shown.path().display())).of(&model);
+        let found = failures(&context, &claim("H8"));
+        assert_eq!(
+            found,
+            [
+                "`model.layers.0.input_layernorm.weight` is missing",
+                "mean or deviation of `model.layers.1.input_layernorm.weight` is not finite",
+                "`model.norm.weight` holds values that are not finite",
+                "`model.norm.weight` differs: mean 0, deviation 1, the engine finds None, None",
+                "largest error of mean or deviation, in deviations NaN, at most 0.001",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_reply_that_is_no_text_is_found_and_not_mended() {
+        let found = failures(&context_with_apr("printf 'a\\377\\n'"), &claim_of("H10", 1));
+        assert_eq!(found.len(), 2, "{found:#?}");
+        assert!(
+            found[0].starts_with("the reply to ") && found[0].ends_with(" is not valid text"),
+            "{found:?}"
+        );
+        assert_eq!(found[1], "every prompt gets the same reply");
+    }
+
+    #[test]
+    fn an_empty_reply_is_said_to_be_empty_and_not_the_models() {
+        let found = failures(&context_with_apr("echo"), &claim_of("H10", 2));
+        assert_eq!(found.iter().filter(|what| what.ends_with(" is empty")).count(), 2, "{found:#?}");
+        says(&found, "is \"\", the model gives \"");
+        says(&found, "replies that are not the model's 2, exactly 0");
+        says(&found, "every prompt gets the same reply");
+    }
+
+    #[test]
+    fn candidates_that_do_not_start_with_the_token_chosen_are_found() {
+        let likely = |first: u32| (0..5).map(|at| (first + at, 0.2)).collect();
+        let steps = vec![
+            StepShown { id: 7, candidates: likely(7) },
+            StepShown { id: 9, candidates: likely(8) },
+            StepShown { id: 9, candidates: vec![] },
+        ];
+        let shown = Inspected { steps, ..Inspected::default() };
+        let nothing = Inspected::default();
+        let found = failures(&context().undoubted().with_chat(vec![shown, nothing]), &claim("H11"));
+        assert_eq!(
+            found,
+            [
+                "the candidates of step 2 do not start with the token chosen greedily",
+                "the candidates of step 3 do not start with the token chosen greedily",
+                "no candidates are shown for any token",
+                "fewest candidates shown for a token 0, at least 5",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_model_that_claims_another_size_is_not_what_inspect_shows() {
+        let (_folder, model) = altered(|metadata| metadata.config.num_layers = 5, &[], &[]);
+        let says = "echo '{\"architecture\": \"llama\"}'";
+        let found = failures(&context_with_apr(says).of(&model), &claim("H6"));
+        assert!(found.contains(&"layers in JSON: None, the file holds 5".to_owned()), "{found:#?}");
+        assert!(found.contains(&"architecture: \"llama\"".to_owned()), "{found:#?}");
+        let label = "the plain text says None, not Layers: 5".to_owned();
+        assert!(found.contains(&label), "{found:#?}");
+    }
+}

@@ -185,4 +185,47 @@ mod tests {
         assert!(get(&hub, "GET /probador/model/resolve/x HTTP/1.1").starts_with("HTTP/1.1 404"));
         assert_eq!(hub.n_connections(), 3);
     }
+
+    /// A hub that serves twenty digits as weights, changed on the way where it `corrupts`, and where they lie.
+    fn weights(corrupts: bool) -> (tempfile::TempDir, Hub, String) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("model.safetensors"), "01234567890123456789").unwrap();
+        let hub = Hub::serve(folder.path(), corrupts).unwrap();
+        (folder, hub, format!("/probador/model/resolve/{COMMIT}/model.safetensors"))
+    }
+
+    #[test]
+    fn only_the_part_that_holds_the_changed_byte_is_corrupted() {
+        let (_folder, hub, file) = weights(true);
+        let part = |range: &str| get(&hub, &format!("GET {file} HTTP/1.1\r\nRange: bytes={range}"));
+        assert!(part("0-10").ends_with("\r\n\r\n01234567890"), "{}", part("0-10"));
+        assert!(part("12-").ends_with("\r\n\r\n23456789"), "{}", part("12-"));
+        assert!(part("10-").ends_with("\r\n\r\n0q23456789"), "{}", part("10-"));
+        assert!(get(&hub, &format!("GET {file} HTTP/1.1")).ends_with("01234567890q23456789"));
+    }
+
+    #[test]
+    fn a_range_that_is_none_or_beyond_the_end_gets_the_whole() {
+        let (_folder, hub, file) = weights(false);
+        for head in ["Range: bytes=x-4", "Range: bytes=20-", "Range: lines=1-2", "no header at all"] {
+            let whole = get(&hub, &format!("GET {file} HTTP/1.1\r\n{head}"));
+            assert!(whole.starts_with("HTTP/1.1 200 OK") && whole.ends_with("\r\n\r\n01234567890123456789"));
+            assert!(!whole.contains("Content-Range"), "{whole}");
+        }
+    }
+
+    #[test]
+    fn heads_come_without_bodies_and_a_request_may_end_early() {
+        let (_folder, hub, file) = weights(false);
+        let head = get(&hub, &format!("HEAD {file} HTTP/1.1"));
+        assert!(head.contains("Content-Length: 20\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        let list = get(&hub, "HEAD /api/models/probador/model/revision/main HTTP/1.1");
+        assert!(list.contains("application/json") && list.ends_with("\r\n\r\n"), "{list}");
+        let mut stream = TcpStream::connect(("127.0.0.1", hub.port)).unwrap();
+        write!(stream, "GET {file} HTTP/1.1\r\n").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("\r\n\r\n01234567890123456789"), "{answer}");
+    }
 }

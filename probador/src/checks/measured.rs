@@ -137,6 +137,7 @@ mod tests {
     use super::*;
     use crate::case::Verdict;
     use crate::checklist::Check;
+    use crate::coverage::{Counts, FileCounts};
     use crate::faults;
     use crate::models::choose;
     use crate::workspace::Workspace;
@@ -192,5 +193,64 @@ mod tests {
                 assert!(diagnosis.contains(wanted), "{id} under {name}: {diagnosis}");
             }
         }
+    }
+
+    #[test]
+    fn survivors_are_named_where_enough_are_caught_and_a_stale_list_is_found() {
+        let workspace = Workspace::find(None).unwrap();
+        let model = choose(None, &workspace).unwrap();
+        let claim = workspace.checklist().unwrap().claim("I4".parse().unwrap()).unwrap().clone();
+        let listed = workspace.equivalent_mutants().unwrap();
+        let first = &listed[0];
+        let subject = faults::plant_nothing(Some(&claim), &model.path).unwrap();
+        let path = subject.planted.stored_result().unwrap().to_owned();
+        let mut stored = StoredMutants::read(&path).unwrap();
+        let mut survivor = None;
+        for tried in stored.crates.values_mut().flat_map(|result| result.shares.values_mut()) {
+            if let Some(at) = tried.missed.iter().position(|mutant| first.is(mutant)) {
+                tried.missed[at].mutant = "replace + with - in a made-up function".to_owned();
+                survivor = Some(format!("no test notices {}", tried.missed[at]));
+            }
+        }
+        stored.write(&path).unwrap();
+        let context = Context::new(workspace, model, None, []).with_fault(subject);
+        let judgement = mutants_caught(&context, &claim, MutationClaim::Score).unwrap();
+        let (line, column) = first.at;
+        let what = format!("`{}` is no survivor: it is gone, or a test notices it", first.mutant);
+        assert_eq!(
+            judgement.failures,
+            [format!("checklist/equivalent-mutants.yaml:{line}:{column}: {what}")]
+        );
+        assert!(judgement.notes.contains(&survivor.unwrap()), "{:?}", judgement.notes);
+    }
+
+    #[test]
+    fn lines_that_are_missed_must_be_excused_and_excuses_needed() {
+        let root = tempfile::tempdir().unwrap();
+        let path = "probador/core/src/made_up.rs";
+        std::fs::create_dir_all(root.path().join("probador/core/src")).unwrap();
+        let text = [
+            "fn a() {",
+            "    // coverage: the next line, because nothing gets there",
+            "    b();",
+            "    // coverage: the next line, because it was thought that nothing does",
+            "    c();",
+            "    // coverage: never mind",
+            "    d();",
+            "}",
+        ];
+        std::fs::write(root.path().join(path), text.join("\n")).unwrap();
+        let lines = Counts { total: 8, missed: [3, 7].map(Line).into_iter().collect() };
+        let file = FileCounts { lines, ..FileCounts::default() };
+        let coverage = Coverage { files: [(path.to_owned(), file)].into(), ..Coverage::default() };
+        let mut judgement = Judgement::new();
+        core_lines(&mut judgement, root.path(), &coverage).unwrap();
+        assert_eq!(judgement.notes, [format!("{path}:2: excused, because nothing gets there")]);
+        let found = &judgement.failures;
+        assert_eq!(found.len(), 4, "{found:#?}");
+        assert_eq!(found[0], format!("{path}:7: no test executes this line"));
+        assert_eq!(found[1], format!("{path}:4: what is excused here is executed"));
+        assert!(found[2].starts_with(&format!("{path}:6: ")), "{found:?}");
+        assert_eq!(found[3], "lines not covered 1, exactly 0");
     }
 }

@@ -15,6 +15,8 @@ pub mod golden;
 mod h_full_lifecycle;
 mod hub;
 mod j_profiling;
+#[cfg(test)]
+pub(crate) mod made_up;
 mod measured;
 mod playbooks;
 mod report;

@@ -27,3 +27,35 @@ pub fn judge(context: &Context, claim: &Claim, playbooks: Playbooks) -> Result<J
     judgement.exactly("playbooks that pass", n_passed, n, "", n);
     Ok(judgement)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checklist::{Check, SourceText};
+    use crate::models::choose;
+    use crate::playbook::read;
+    use crate::workspace::Workspace;
+
+    /// What is judged of a checkout with this one playbook in the category of edge cases.
+    fn judged(text: &str) -> Result<Judgement, CheckError> {
+        let workspace = Workspace::find(None).unwrap();
+        let model = choose(None, &workspace).unwrap();
+        let checklist = workspace.checklist().unwrap();
+        let of_edge_cases = |claim: &&Claim| matches!(claim.check, Check::Playbook(Playbooks::Of(category)) if category.word() == "edge-cases");
+        let claim = checklist.claims().iter().find(of_edge_cases).unwrap();
+        let Check::Playbook(wanted) = claim.check else { unreachable!() };
+        let file = "playbooks/edge-cases/only.yaml".to_owned();
+        let playbook = read(&SourceText { file, text: text.to_owned() }).unwrap();
+        judge(&Context::new(workspace, model, None, [playbook]), claim, wanted)
+    }
+
+    #[test]
+    fn a_playbook_that_cannot_be_decided_here_leaves_its_claim_undecided() {
+        let text =
+            "name: Only\nneeds: [release-model]\nsteps:\n  - {action: run, command: apr, expect_exit: 2}\n";
+        let judged = judged(text);
+        let Err(CheckError::Undecided(undecided)) = judged else { panic!("{judged:?}") };
+        assert_eq!(undecided.what, "the claim is about the released model, `tiny` only stands in for it");
+        assert_eq!(undecided.remedy, "make model && cargo probador full --model release");
+    }
+}

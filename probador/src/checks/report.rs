@@ -1,6 +1,7 @@
 //! Claim I19: the page that `report` writes, read as text: verdict, score, and every claim of the run it is of.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{CheckError, CheckFn, Context};
@@ -28,13 +29,21 @@ const RUNS: [(&str, RunVerdict, i32); 3] = [
 
 /// I19: `report` is run over reports of three kinds, and each page is read as a person reads it, without the markup.
 fn the_page_says_what_the_run_came_to(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
-    let workspace = context.workspace();
-    let program = workspace.program("cargo-probador").ok_or_else(|| {
+    judge_pages(context, &engine(context.workspace().program("cargo-probador"))?)
+}
+
+fn engine(found: Option<PathBuf>) -> Result<PathBuf, CheckError> {
+    found.ok_or_else(|| {
         CheckError::Undecided(Undecided::unverified(
             "the `cargo-probador` executable is not built",
             "cargo build --release -p probador",
         ))
-    })?;
+    })
+}
+
+/// Judges the pages that `program report` writes.
+fn judge_pages(context: &Context, program: &Path) -> Result<Judgement, CheckError> {
+    let workspace = context.workspace();
     let checklist = workspace.checklist()?;
     let mut judgement = Judgement::new();
     let (mut n_pages, mut n_claims) = (0, 0);
@@ -43,7 +52,7 @@ fn the_page_says_what_the_run_came_to(context: &Context, _: &Claim) -> Result<Ju
         let folder = tempfile::tempdir()?;
         let latest = folder.path().join("latest");
         write_file(&latest.join("report.json"), &serde_json::to_vec(&report)?)?;
-        let finished = Program::new(&program)
+        let finished = Program::new(program)
             .args(["report", "--format", "terse", "--reports"])
             .arg(folder.path())
             .arg("--root")
@@ -175,6 +184,8 @@ fn squeezed(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::made_up::context;
+    use crate::process::write_wrapper;
 
     #[test]
     fn a_page_is_read_without_its_markup() {
@@ -183,5 +194,29 @@ mod tests {
         assert_eq!(text_of(page), "1 of 2 <b> & c");
         let page = "<details><summary>A1 <b>loads</b></summary><div id=\"A1\">well</div></details><details>none</details>";
         assert_eq!(claims_of(page), [("A1", "A1 loads well".to_owned())].into());
+    }
+
+    #[test]
+    fn an_engine_that_is_not_built_decides_nothing() {
+        let found = engine(None);
+        let Err(CheckError::Undecided(undecided)) = found else { panic!("{found:?}") };
+        assert_eq!(undecided.what, "the `cargo-probador` executable is not built");
+        assert_eq!(undecided.remedy, "cargo build --release -p probador");
+        assert_eq!(engine(Some("x".into())).unwrap(), Path::new("x"));
+    }
+
+    #[test]
+    fn a_report_that_is_killed_has_written_no_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let (script, program) = (folder.path().join("script"), folder.path().join("engine"));
+        std::fs::write(&script, "kill -9 $$").unwrap();
+        write_wrapper(&program, &["sh".as_ref(), script.as_os_str()]).unwrap();
+        let found = judge_pages(&context(), &program).unwrap().failures;
+        assert_eq!(found.len(), 5, "{found:#?}");
+        for (what, word) in found.iter().zip(["Pass", "Nothing failed", "Fail"]) {
+            assert!(what.starts_with(&format!("`report` on a run that is {word:?} ")), "{what}");
+            assert!(what.contains("was killed by a signal"), "{what}");
+        }
+        assert_eq!(found[3], "pages read 0, exactly 3");
     }
 }

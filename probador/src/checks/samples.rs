@@ -69,9 +69,8 @@ pub(super) fn prompt(rng: &mut ChaCha8Rng) -> String {
     let n = rng.random_range(5..12);
     let words: Vec<&str> = (0..n).filter_map(|_| WORDS.choose(rng).copied()).collect();
     let mut text = words.join(" ");
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
+    // There are five words or more, and all are ASCII.
+    text[..1].make_ascii_uppercase();
     text
 }
 

@@ -8,19 +8,19 @@ use crate::cli::{Global, MutantsArgs};
 use crate::exit::ExitStatus;
 use crate::members::{self, Member, members};
 use crate::mutants::{
-    CrateResult, Equivalent, MUTANTS, Mutant, Score, Share, State, StoredMutants, Tool, Tried, find,
-    is_stale, mutated, score,
+    CrateResult, Equivalent, MUTANTS, Mutant, Score, Share, State, StoredMutants, Tool, Tried, find, mutated,
+    score,
 };
 use crate::printer::{Format, Printer, Tone};
 use crate::process::Program;
 use crate::workspace::Workspace;
 
-/// What became of a crate's mutants, or why that is not known.
+/// What became of a crate's mutants, and why that is not all of it.
 #[derive(Serialize)]
 struct Row<'r> {
     name: &'r str,
     #[serde(flatten)]
-    tried: Option<Tried>,
+    tried: Tried,
     undecided: Option<&'static str>,
 }
 
@@ -118,8 +118,8 @@ impl Work {
         if result.state != *state {
             work.push(Self::Survivors(result.so_far().missed));
         }
-        let is_known = share.name().is_some_and(|name| result.shares.contains_key(&name))
-            || (*share == Share::All && result.whole().is_some());
+        let is_known =
+            result.whole().is_some() || share.name().is_some_and(|name| result.shares.contains_key(&name));
         if !is_known {
             work.push(Self::Share);
         }
@@ -183,14 +183,10 @@ fn report(
     let rows: Vec<Row<'_>> = asked
         .iter()
         .map(|member| {
-            let result = stored.crates.get(&member.name);
-            let undecided = match result {
-                None => Some("not tried"),
-                Some(_) if is_stale(member, stored) => Some("stale"),
-                Some(result) if result.whole().is_none() => Some("so far; shares are open"),
-                Some(_) => None,
-            };
-            Row { name: &member.name, tried: result.map(CrateResult::so_far), undecided }
+            // What was asked for has been tried by now, if only a share of it.
+            let result = &stored.crates[&member.name];
+            let undecided = result.whole().is_none().then_some("so far; shares are open");
+            Row { name: &member.name, tried: result.so_far(), undecided }
         })
         .collect();
     match args.format {
@@ -227,8 +223,7 @@ fn report(
 }
 
 fn print_survivors(rows: &[Row<'_>], listed: &[Equivalent], with_equivalent: bool, printer: &mut Printer) {
-    let missed = rows.iter().filter_map(|row| row.tried.as_ref()).flat_map(|tried| &tried.missed);
-    for mutant in missed {
+    for mutant in rows.iter().flat_map(|row| &row.tried.missed) {
         let same = |mutant: &Mutant| listed.iter().find(|entry| entry.is(mutant));
         match same(mutant) {
             None => printer.data(&format!("{} {mutant}", printer.paint(Tone::Bad, "SURVIVED"))),
@@ -244,10 +239,8 @@ fn print_survivors(rows: &[Row<'_>], listed: &[Equivalent], with_equivalent: boo
 fn print_counts(rows: &[Row<'_>], printer: &mut Printer) {
     printer.data(&format!("{:<14} {:>7} {:>7} {:>8} {:>9}", "", "caught", "missed", "timeout", "unviable"));
     for row in rows {
-        let counts = row.tried.as_ref().map_or_else(String::new, |tried| {
-            let Tried { caught, missed, timeout, unviable } = tried;
-            format!(" {caught:>7} {:>7} {timeout:>8} {unviable:>9}", missed.len())
-        });
+        let Tried { caught, missed, timeout, unviable } = &row.tried;
+        let counts = format!(" {caught:>7} {:>7} {timeout:>8} {unviable:>9}", missed.len());
         let note = printer.paint(Tone::Unsure, row.undecided.unwrap_or_default());
         printer.data(format!("{:<14}{counts}  {note}", row.name).trim_end());
     }
@@ -289,11 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn shares_that_make_a_whole_are_all_of_it() {
+    fn shares_that_make_a_whole_are_all_of_it_and_a_share_of_a_whole_is_known() {
         let mut stored = StoredMutants::default();
         for share in ["1/2", "2/2"] {
             stored.keep("apr-format", state(&[]), "t", share, Tried { caught: 3, ..Tried::default() });
         }
-        assert_eq!(Work::of(&state(&[]), stored.crates.get("apr-format"), &Share::All, false), []);
+        for share in [Share::All, Share::Of { index: 1, n: 2 }, Share::Of { index: 1, n: 3 }] {
+            assert_eq!(Work::of(&state(&[]), stored.crates.get("apr-format"), &share, false), []);
+        }
     }
 }

@@ -23,9 +23,6 @@ pub(super) fn run(args: &SchemaArgs, global: &Global, printer: &mut Printer) -> 
             status = ExitStatus::Failed;
             "stale"
         } else {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
             write_file(&path, text.as_bytes())?;
             "written"
         };

@@ -185,6 +185,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_executed_in_one_place_stays_executed_and_what_has_no_place_here_is_left_out() {
+        let twice = LCOV.replace("DA:2,0", "DA:1,0");
+        let json = JSON
+            .replace(
+                r#""files": ["#,
+                r#""files": [{"filename": "/rustc/core.rs", "branches": [[1, 1, 1, 2, 1, 1]]}, "#,
+            )
+            .replace(
+                r#"["/work/a/src/lib.rs"], "regions": [[7, 1, 9, 2, 0, 0, 0, 0]]"#,
+                r#"[], "regions": [[7, 1]]"#,
+            );
+        let measured = Measured::read(Path::new("/work"), &twice, &json).unwrap();
+        assert_eq!(measured.files.keys().collect::<Vec<_>>(), ["a/src/lib.rs"]);
+        let file = &measured.files["a/src/lib.rs"];
+        assert_eq!((&file.lines.executed, &file.lines.missed), (&[Line(1)].into(), &[].into()));
+        assert_eq!(file.functions.missed, [].into(), "a function in no file is in none");
+    }
+
+    #[test]
     fn lines_that_are_not_wanted_are_dropped_with_all_that_is_in_them() {
         let mut file =
             Measured::read(Path::new("/work"), LCOV, JSON).unwrap().files.remove("a/src/lib.rs").unwrap();

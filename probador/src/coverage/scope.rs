@@ -52,6 +52,8 @@ mod tests {
         for path in ["probador/src/compare.rs", "probador/core.rs", "subjects/apr/src/main.rs"] {
             assert!(!VERDICT_CORE.holds(path) && !INFERENCE.holds(path), "{path}");
         }
+        let file = Scope { name: "one file", paths: &["probador/src/gate.rs"] };
+        assert!(file.holds("probador/src/gate.rs") && !file.holds("probador/src/gate.rs.new"));
     }
 
     #[test]

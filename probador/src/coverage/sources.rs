@@ -239,6 +239,44 @@ mod tests {
     }
 
     #[test]
+    fn what_only_tests_see_is_not_public_wherever_it_stands() {
+        let text = "impl T {\n    #[cfg(test)]\n    pub fn a() {}\n    fn b() {}\n}\n#[cfg(test)]\nimpl T {\n    pub fn c() {}\n}\n\
+                    #[cfg(test)]\npub trait R {\n    fn d() {}\n}\n#[cfg(test)]\npub fn e() {}\nimpl [u8] {\n    pub fn f() {}\n}\n";
+        let sources = Sources::of(text).unwrap();
+        assert_eq!(sources.test_lines, [2..=3, 6..=9, 10..=13, 14..=15]);
+        let names: Vec<&str> = sources.public.iter().map(|function| function.name.as_str()).collect();
+        assert_eq!(names, ["f"], "a type without a name lends none");
+    }
+
+    #[test]
+    fn files_of_tests_lie_where_the_compiler_looks_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let declares = |name: &str| format!("#[cfg(test)]\nmod {name};\n");
+        write("top/src/lib.rs", &declares("of_lib"));
+        write("top/src/notes.md", "#[cfg(test)] mod none;");
+        write("top/src/inner/mod.rs", &declares("of_mod"));
+        write("top/src/inner/leaf.rs", &declares("of_leaf"));
+        write("ground/src/main.rs", "mod inner;\n");
+        let member = |name: &str| Member {
+            name: name.to_owned(),
+            folder: name.to_owned(),
+            below: [].into(),
+            outside: String::new(),
+            key: String::new(),
+        };
+        let found = test_files(folder.path(), &[member("top"), member("ground")]).unwrap();
+        let expected = ["top/src/inner/leaf/of_leaf.rs", "top/src/inner/of_mod.rs", "top/src/of_lib.rs"];
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected);
+        let error = test_files(folder.path(), &[member("nowhere")]).unwrap_err();
+        assert!(format!("{error:#}").contains("nowhere/src"), "{error:#}");
+    }
+
+    #[test]
     fn an_excuse_says_how_many_lines_and_why() {
         let text =
             |said: &str| Sources::of(&format!("fn a() {{\n    // coverage: {said}\n    b();\n}}\n")).unwrap();

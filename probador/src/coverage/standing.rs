@@ -196,6 +196,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_never_run_adds_nothing_and_what_is_run_below_a_missing_crate_is_left_out() {
+        let members = [member("top", "now"), member("new", "now")];
+        let coverage = together(&stored(), &members);
+        assert_eq!(coverage.files.keys().collect::<Vec<_>>(), ["top/src/lib.rs"]);
+        assert_eq!(coverage.without_branches, Vec::<String>::new());
+    }
+
+    #[test]
     fn runs_without_branches_are_named() {
         let mut stored = stored();
         stored.crates.get_mut("top").unwrap().has_branches = false;

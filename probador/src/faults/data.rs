@@ -280,3 +280,126 @@ fn exchange_special_ids(tokenizer: &mut Value) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use apr_tensor::Tensor;
+    use serde_json::json;
+
+    use super::*;
+    use crate::checks::made_up::tiny;
+
+    /// A model with the faults `names` in it, one planted in what the other left.
+    fn with(names: &[&str]) -> (Vec<tempfile::TempDir>, AprFile) {
+        let (mut folders, mut model) = (Vec::new(), tiny().path().to_owned());
+        for name in names {
+            let folder = tempfile::tempdir().unwrap();
+            model = edited(name, &model, folder.path()).unwrap().unwrap();
+            folders.push(folder);
+        }
+        let file = AprFile::open(&model).unwrap();
+        file.verify().unwrap();
+        (folders, file)
+    }
+
+    fn differing(a: &AprFile, b: &AprFile) -> Vec<String> {
+        let names = b.entries().iter().map(|entry| entry.name.clone());
+        names.filter(|name| a.tensor_hash(name) != b.tensor_hash(name)).collect()
+    }
+
+    #[test]
+    fn values_are_narrowed_to_the_type_they_are_stored_in() {
+        let values = [1.0, -2.0, 0.1];
+        for (dtype, expected) in [
+            (DType::F32, [1.0, -2.0, 0.1]),
+            (DType::F16, [1.0, -2.0, 0.099_975_586]),
+            (DType::Bf16, [1.0, -2.0, 0.100_097_656]),
+        ] {
+            let tensor = Tensor::new(dtype, vec![3], narrowed(&values, dtype).into()).unwrap();
+            assert_eq!(tensor.to_f32(), expected, "{dtype:?}");
+        }
+    }
+
+    #[test]
+    fn a_weight_is_changed_to_one_that_differs_whatever_it_was() {
+        let name = "model.layers.0.self_attn.q_proj.weight";
+        let middle = |file: &AprFile| {
+            let values = file.tensor(name).unwrap().to_f32();
+            values[values.len() / 2]
+        };
+        let ((_a, once), (_b, twice)) = (with(&["one-weight-changed"]), with(&["one-weight-changed"; 2]));
+        assert_eq!(differing(&tiny(), &once), [name]);
+        assert!((middle(&tiny()) - middle(&once)).abs() > 0.04, "{} {}", middle(&tiny()), middle(&once));
+        assert_eq!(middle(&twice), 2.0 * middle(&once), "what is large is doubled");
+    }
+
+    #[test]
+    fn the_rotary_base_is_another_whatever_it_was() {
+        let base = |names: &[&str]| with(names).1.metadata().config.rope_theta;
+        let own = tiny().metadata().config.rope_theta;
+        let (once, twice) = (base(&["rope-theta-changed"]), base(&["rope-theta-changed"; 2]));
+        assert!(own != once && once != twice, "{own} {once} {twice}");
+        assert!([own, once].contains(&1_000_000.0) || twice == 1_000_000.0, "{own} {once} {twice}");
+    }
+
+    #[test]
+    fn a_head_of_its_own_is_added_once_and_kept_by_other_faults() {
+        let (_a, untied) = with(&["head-untied"]);
+        assert_eq!(differing(&tiny(), &untied), [HEAD]);
+        assert!(!untied.metadata().config.tie_word_embeddings);
+        let (_b, scaled) = with(&["head-untied", "scale-shifted"]);
+        assert_eq!(differing(&untied, &scaled), ["model.layers.1.mlp.down_proj.weight"]);
+    }
+
+    #[test]
+    fn a_file_without_generation_defaults_has_no_end_of_text_to_lose() {
+        let mut metadata = tiny().metadata().clone();
+        assert!(metadata.generation_config.is_some());
+        metadata.generation_config = None;
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("own.apr");
+        let tensors = vec![crate::checks::made_up::vector("model.norm.weight", &[1], &[1.0])];
+        crate::checks::made_up::write_file(&model, metadata, tensors);
+        let copy = edited("runs-past-end-of-text", &model, folder.path()).unwrap().unwrap();
+        assert_eq!(AprFile::open(&copy).unwrap().metadata().generation_config, None);
+        let defaults = with(&["runs-past-end-of-text"]).1.metadata().generation_config.clone().unwrap();
+        assert!(defaults.get("eos_token_id").is_none(), "{defaults}");
+    }
+
+    #[test]
+    fn special_tokens_change_ids_in_both_places_that_name_them() {
+        let token = |content: &str, id: u32| json!({ "content": content, "id": id });
+        let mut tokenizer = json!({
+            "model": { "vocab": { "a": 0, "<|im_start|>": 1, "<|im_end|>": 2 } },
+            "added_tokens": [token("<|im_start|>", 1), token("<|im_end|>", 2)],
+        });
+        exchange_special_ids(&mut tokenizer).unwrap();
+        assert_eq!(
+            tokenizer,
+            json!({
+                "model": { "vocab": { "a": 0, "<|im_start|>": 2, "<|im_end|>": 1 } },
+                "added_tokens": [token("<|im_start|>", 2), token("<|im_end|>", 1)],
+            })
+        );
+        for (tokenizer, expected) in [
+            (json!({}), "the tokenizer has no added tokens"),
+            (json!({ "added_tokens": [] }), "there is no <|im_start|>"),
+            (json!({ "added_tokens": [token("<|im_start|>", 1)] }), "there is no <|im_end|>"),
+        ] {
+            let error = exchange_special_ids(&mut tokenizer.clone()).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn tensors_of_the_first_two_layers_change_places() {
+        for (name, expected) in [
+            ("model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight"),
+            ("model.layers.1.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight"),
+            ("model.layers.2.mlp.up_proj.weight", "model.layers.2.mlp.up_proj.weight"),
+            ("model.norm.weight", "model.norm.weight"),
+        ] {
+            assert_eq!(neighbour(name), expected);
+        }
+    }
+}

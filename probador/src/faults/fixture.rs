@@ -74,9 +74,7 @@ fn tree(example: &Example, folder: &Path) -> anyhow::Result<Made> {
     let manifest = (!has_manifest).then_some(("Cargo.toml", "[package]\nname = \"example\"\n"));
     for (path, text) in example.files.iter().copied().chain(manifest) {
         let path = folder.join(path);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
+        std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
         std::fs::write(path, text)?;
     }
     Ok(Made::Tree(folder.to_owned()))

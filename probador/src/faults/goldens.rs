@@ -163,4 +163,39 @@ mod tests {
         let error = edit(&path, |text| text.replacen("b: 1", "b: 2", 1)).unwrap_err().to_string();
         assert!(error.ends_with("no longer applies"), "{error}");
     }
+
+    #[test]
+    fn a_hash_that_is_not_there_is_not_replaced() {
+        let text = format!("a: \"{}\"\nb: 1\n", "f".repeat(64));
+        assert_eq!(with_other_hash(&text, "a: \""), text.replace('f', "0"));
+        assert_eq!(with_other_hash(&text, "c: \""), text);
+        assert_eq!(with_other_hash(&text, "b: "), text, "what follows is no hash");
+    }
+
+    #[test]
+    fn a_twin_is_of_the_very_goldens_and_a_model_without_any_has_none() {
+        let workspace = Workspace::find(None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let tiny = choose(None, &workspace).unwrap().path;
+        let golden = twin(&tiny, folder.path()).unwrap().unwrap();
+        let read = |golden: &Path| fs::read(golden.join("tiny").join(MANIFEST)).unwrap();
+        assert_eq!(read(&golden), read(&workspace.path("golden")));
+        assert!(!golden.join("tiny/tiny.apr").exists(), "only goldens are copied");
+        let slugs = slugs(&golden.join("tiny")).unwrap();
+        assert!(slugs.iter().all(|slug| golden.join("tiny").join(slug).is_dir()), "{slugs:?}");
+
+        let (other, place) = (tempfile::tempdir().unwrap(), folder.path().join("place"));
+        let unknown = other.path().join("unheard-of.apr");
+        fs::write(&unknown, "").unwrap();
+        assert_eq!(twin(&unknown, &place).unwrap(), None);
+        assert!(edited("unheard-of", &tiny, &place).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_accepted_without_a_reason_is_written_to_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let tiny = choose(None, &Workspace::find(None).unwrap()).unwrap().path;
+        let golden = edited("golden-accepted-without-reason", &tiny, folder.path()).unwrap().unwrap();
+        assert!(fs::read_to_string(golden.join("tiny").join(LOG)).unwrap().ends_with("reason: \"\"}\n"));
+    }
 }

@@ -39,7 +39,7 @@ pub struct Planted {
     program: Option<String>,
     goldens: Option<PathBuf>,
     leaves_entry_out: bool,
-    /// A folder that lives as long as the fault.
+    /// A folder that lives as long as the fault, for what was planted lies in it.
     folder: Option<tempfile::TempDir>,
 }
 
@@ -215,9 +215,60 @@ impl Planted {
     pub fn stored_result(&self) -> Option<&Path> {
         self.stored_result.as_deref()
     }
+}
 
-    /// The folder that holds what was planted.
-    pub fn folder(&self) -> Option<&Path> {
-        self.folder.as_ref().map(tempfile::TempDir::path)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::choose;
+    use crate::workspace::Workspace;
+
+    fn tiny() -> PathBuf {
+        choose(None, &Workspace::find(None).unwrap()).unwrap().path
+    }
+
+    fn nothing(id: &str) -> Planted {
+        let checklist = Workspace::find(None).unwrap().checklist().unwrap();
+        let claim = checklist.claim(id.parse().unwrap()).unwrap();
+        plant_nothing(Some(claim), &tiny()).unwrap().planted
+    }
+
+    #[test]
+    fn a_fault_that_nothing_plants_is_none() {
+        assert!(plant("unheard-of", &tiny()).unwrap().is_none());
+    }
+
+    #[test]
+    fn nothing_at_all_replaces_all_that_the_claims_faults_touch() {
+        let (lint, goldens, other) = (nothing("G2"), nothing("I15"), nothing("C1"));
+        assert!(lint.source_root().unwrap().join("Cargo.toml").is_file());
+        assert!(lint.goldens().is_none());
+        let golden = goldens.goldens().unwrap();
+        assert!(golden.join("tiny/manifest.yaml").is_file() && golden.join("golden-trace.yaml").is_file());
+        assert!(goldens.source_root().is_none());
+        assert!(other.source_root().is_none() && other.stored_result().is_none());
+        assert!(nothing("G3").stored_result().unwrap().ends_with("clippy.json"));
+        for planted in [&lint, &goldens, &other] {
+            assert_eq!(planted.program(), Some(NOTHING));
+        }
+    }
+
+    #[test]
+    fn each_kind_of_fault_is_planted_where_it_belongs() {
+        let planted = |name: &str| plant(name, &tiny()).unwrap().unwrap();
+        assert_ne!(planted("one-weight-changed").model, tiny());
+        let source = planted("one-weight-changed-in-source");
+        assert!(source.model == tiny() && source.planted.source_model().is_some());
+        assert!(planted("golden-tensor-missing").planted.goldens().is_some());
+        assert_eq!(planted("apr-exits-one").planted.program(), Some("apr-exits-one"));
+        assert!(planted("hub-serves-corrupt-bytes").planted.serves_corrupt());
+        assert!(planted("unsafe-without-reason").planted.source_root().is_some());
+        assert!(planted("mutants-survive").planted.stored_result().is_some());
+        let inventory = planted("inventory-leaves-one-out").planted.show_inventory([1, 2, 3].into());
+        assert_eq!(inventory, [1, 2].into());
+        assert_eq!(Planted::default().show_inventory([1, 2, 3].into()), [1, 2, 3].into());
+        let reply = Reply { command: "chat".to_owned(), text: "4".to_owned(), code: 0 };
+        assert_eq!(planted("reply-empty").planted.show(reply.clone()).text, "\n");
+        assert_eq!(Planted::default().show(reply).text, "4");
     }
 }

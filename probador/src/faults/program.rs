@@ -360,7 +360,8 @@ mod tests {
         );
         assert_eq!(check("apr-reply-empty").stdout, b"");
         assert!(check("apr-banner").stdout.ends_with(b"chat\n"));
-        assert!(misbehave("unheard-of", &call).is_err());
+        let error = misbehave("unheard-of", &call).unwrap_err().to_string();
+        assert_eq!(error, "there is no way to misbehave called `unheard-of`");
         let late = late_first_token(Printed {
             stdout: b"x first token after 0.010 s; y".to_vec(),
             ..check("apr-reply-empty")
@@ -377,5 +378,42 @@ mod tests {
     fn arguments_lose_what_is_not_ascii() {
         let (_folder, call) = call("inspect modèle.apr");
         assert_eq!(in_ascii(&call.arguments), ["inspect", "modle.apr"]);
+    }
+
+    #[test]
+    fn another_seed_is_given_at_every_start_and_none_where_none_was() {
+        let (_folder, seeded) = call("chat m --seed 5 --json");
+        let seed = || value_of(&another_seed(&seeded).unwrap(), "--seed").unwrap();
+        assert_eq!((seed(), seed()), ("1000003".into(), "2000006".into()));
+        let (_other, plain) = call("chat m --json");
+        assert_eq!(another_seed(&plain).unwrap(), plain.arguments);
+        let (folder, gone) = call("chat --seed=5");
+        drop(folder);
+        let error = another_seed(&gone).unwrap_err();
+        let error = error.downcast::<std::io::Error>().unwrap();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn figures_that_are_not_shown_are_not_altered() {
+        let printed = Printed { stdout: b"no figures".to_vec(), stderr: b"x".to_vec(), code: 2 };
+        assert_eq!(late_first_token(printed.clone()), printed);
+        assert_eq!(with_rate_fallen(printed.clone()), printed);
+        let open = Printed { stdout: b"[Stats: 31.2".to_vec(), ..printed };
+        assert_eq!(with_rate_fallen(open).stdout, b"[Stats: 0.4 tok/s31.2");
+    }
+
+    #[test]
+    fn output_files_are_overwritten_and_removed_where_there_are_any() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out.apr");
+        std::fs::write(&out, "written").unwrap();
+        let (_memory, call) = call(&format!("import x -o {}", out.display()));
+        misbehave("apr-overwrites", &call).unwrap();
+        assert_eq!(std::fs::read_to_string(&out).unwrap(), "overwritten\n");
+        misbehave("apr-removes-output", &call).unwrap();
+        assert!(!out.exists());
+        let again = misbehave("apr-removes-output", &call).unwrap();
+        assert_eq!((again.code, again.stderr), (0, Vec::new()));
     }
 }

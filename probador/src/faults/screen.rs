@@ -151,3 +151,77 @@ fn edited(reply: Reply, edit: impl Fn(&mut Value)) -> Reply {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the fault `name` makes of `text`, shown by `command`, and of its exit code.
+    fn altered(name: &str, command: &str, text: &str) -> (String, i32) {
+        let reply = Reply { command: command.to_owned(), text: text.to_owned(), code: 0 };
+        let altered = find(name).unwrap()(reply);
+        (altered.text, altered.code)
+    }
+
+    #[test]
+    fn only_the_page_of_a_report_is_altered() {
+        let page = "<details><div class=\"body\" id=\"A1\">x</div></details>1 of 180 points";
+        for name in ["page-lacks-a-claim", "page-lacks-the-score", "report-fails"] {
+            assert_eq!(altered(name, "chat --inspect", page), (page.to_owned(), 0), "{name}");
+        }
+        assert_eq!(altered("page-lacks-a-claim", "report", page).0, "1 of 180 points");
+        assert_eq!(altered("page-lacks-a-claim", "report", "no claim"), ("no claim".to_owned(), 0));
+        assert!(altered("page-lacks-the-score", "report", page).0.ends_with("</details>1 "));
+        assert_eq!(altered("report-fails", "report", page), (page.to_owned(), 3));
+    }
+
+    #[test]
+    fn candidates_are_cut_and_canned_and_other_lines_stay() {
+        let shown = "step 1: \"a\" [7]\n  1. \"a\" (0.5000) [7]\n  2. \"b\" (0.2000) [8]\n  3. \"c\" (0.1000) [9]\n  4. not one\n";
+        assert_eq!(
+            altered("candidates-cut", "chat", shown).0,
+            "step 1: \"a\" [7]\n  1. \"a\" (0.5000) [7]\n  2. \"b\" (0.2000) [8]\n  4. not one\n"
+        );
+        assert_eq!(
+            altered("probabilities-canned", "chat", shown).0,
+            "step 1: \"a\" [7]\n  1. \"a\" (0.9800) [7]\n  2. \"b\" (0.0100) [8]\n  3. \"c\" (0.0050) [9]\n  4. not one\n"
+        );
+    }
+
+    #[test]
+    fn figures_are_replaced_where_they_are_shown() {
+        #[track_caller]
+        fn check(name: &str, shown: &str, expected: &str) {
+            assert_eq!(altered(name, "chat", shown).0, format!("{expected}\n"));
+        }
+        let stats = "[Stats: 31.2 tok/s | PPL: 1.20 | Mem: 340MB]";
+        check("token-rate-frozen", stats, "[Stats: 24.1 tok/s | PPL: 1.20 | Mem: 340MB]");
+        check("token-rate-frozen", "[Stats: none]", "[Stats: none]");
+        check("memory-misreported", stats, "[Stats: 31.2 tok/s | PPL: 1.20 | Mem: 255MB]");
+        check("memory-misreported", "[Stats: - | Mem: -]", "[Stats: - | Mem: -]");
+        check("memory-misreported", "[Stats: -]", "[Stats: -]");
+        check("parameters-misreported", "Layers: 6\nParameters: 3.15M", "Layers: 6\nParameters: 1");
+    }
+
+    #[test]
+    fn json_is_edited_and_what_is_none_stays() {
+        #[track_caller]
+        fn check(name: &str, shown: &str, expected: &str) {
+            assert_eq!(altered(name, "inspect", shown).0, expected);
+        }
+        check("parameters-misreported", r#"{"n_parameters":3150}"#, r#"{"n_parameters":315}"#);
+        check("parameters-misreported", r#"{"n_layers":6}"#, r#"{"n_layers":6}"#);
+        check("parameters-misreported", "{broken", "{broken");
+        check(
+            "statistics-zeroed",
+            r#"[{"stats":{"mean":1.5,"std":2.0}}]"#,
+            r#"[{"stats":{"mean":0.0,"std":0.0}}]"#,
+        );
+        check("statistics-zeroed", "no JSON", "no JSON");
+    }
+
+    #[test]
+    fn a_fault_that_is_no_screens_is_none() {
+        assert!(find("rope-theta-changed").is_none());
+    }
+}

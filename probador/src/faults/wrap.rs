@@ -217,3 +217,47 @@ impl Probe for Distorted<'_> {
         self.inner.record(key, shape, &values);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::Context;
+    use crate::models::choose;
+    use crate::workspace::Workspace;
+
+    fn context() -> Context {
+        let workspace = Workspace::find(None).unwrap();
+        let model = choose(None, &workspace).unwrap();
+        Context::new(workspace, model, None, [])
+    }
+
+    #[test]
+    fn a_model_that_is_unharmed_is_the_model() {
+        let context = context();
+        let (mut own, mut wrapped) = (context.fork().unwrap(), unharmed(context.fork().unwrap()));
+        assert_eq!(wrapped.cache_bytes_per_position(), own.cache_bytes_per_position());
+        assert_eq!(wrapped.vocab_size(), own.vocab_size());
+        let ids = [TokenId(5), TokenId(6)];
+        let expected = own.prefill(&ids, LogitRows::All, None).unwrap();
+        assert_eq!(wrapped.prefill(&ids, LogitRows::All, None).unwrap(), expected);
+        wrapped.truncate(1);
+        assert_eq!(wrapped.position(), 1);
+        assert!(find("unheard-of").is_none());
+    }
+
+    #[test]
+    fn what_repeats_itself_repeats_the_token_before_the_last_three() {
+        let context = context();
+        let mut own = context.fork().unwrap();
+        let mut repeating = find("repeats-itself").unwrap()(context.fork().unwrap());
+        let ids = [40, 41, 42, 43, 44].map(TokenId);
+        for n in [1, 3] {
+            let expected = own.prefill(&ids[..n], LogitRows::Last, None).unwrap();
+            assert_eq!(repeating.prefill(&ids[..n], LogitRows::Last, None).unwrap(), expected, "{n}");
+            own.reset();
+            repeating.reset();
+        }
+        let logits = repeating.prefill(&ids, LogitRows::Last, None).unwrap();
+        assert_eq!(apr_generation::top_candidates(logits.last(), 1)[0].id, TokenId(41));
+    }
+}

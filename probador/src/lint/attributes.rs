@@ -48,15 +48,41 @@ mod tests {
             let item: syn::ItemFn = syn::parse_str(&format!("{text} fn a() {{}}")).unwrap();
             is_test_only(&item.attrs)
         };
-        for attribute in
-            ["#[test]", "#[cfg(test)]", "#[cfg(all(test, unix))]", "#[cfg(all(unix, all(test)))]"]
-        {
+        for attribute in [
+            "#[test]",
+            "#[cfg(test)]",
+            "#[cfg(all(test, unix))]",
+            "#[cfg(all(unix, all(test)))]",
+            "#[cfg(all(feature = \"slow\", test))]",
+        ] {
             assert!(is_test(attribute), "{attribute}");
         }
         for attribute in
             ["", "#[cfg(unix)]", "#[cfg(not(test))]", "#[cfg(any(test, unix))]", "#[cfg(feature = \"test\")]"]
         {
             assert!(!is_test(attribute), "{attribute}");
+        }
+    }
+    #[test]
+    fn only_a_heading_in_the_documentation_documents_safety() {
+        let documents = |text: &str| {
+            let item: syn::ItemFn = syn::parse_str(&format!("{text} unsafe fn a() {{}}")).unwrap();
+            documents_safety(&item.attrs)
+        };
+        for attributes in
+            ["/// # Safety\n", "#[doc = \"Reads.\\n\\n# Safety\\nOnce.\"]", "#[inline]\n/// # Safety\n"]
+        {
+            assert!(documents(attributes), "{attributes}");
+        }
+        for attributes in [
+            "",
+            "/// Safety first.\n",
+            "/// ## Safety\n",
+            "#[doc = include_str!(\"safety.md\")]",
+            "#[deprecated = \"# Safety\"]",
+            "#[inline]",
+        ] {
+            assert!(!documents(attributes), "{attributes}");
         }
     }
 }

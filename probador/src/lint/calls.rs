@@ -498,4 +498,59 @@ mod tests {
         assert_eq!(reached(&files, "entry"), ["B::run", "T::run", "entry", "hidden"]);
         assert_eq!(reached(&files, "hidden"), ["hidden"]);
     }
+    #[test]
+    fn an_import_of_a_module_under_another_name_leads_into_its_file() {
+        let files = [
+            MANIFEST,
+            (
+                "src/lib.rs",
+                "use {self};\nuse crate::parts::{self as p};\nmod parts;\nmod others;\nfn entry() { p::made(); }\n",
+            ),
+            ("src/parts.rs", "pub fn made() { here() }\nfn here() {}\n"),
+            ("src/others.rs", "pub fn made() { there() }\nfn there() {}\n"),
+        ];
+        assert_eq!(reached(&files, "entry"), ["entry", "here", "made"]);
+    }
+
+    #[test]
+    fn what_only_tests_see_is_not_called_and_what_has_no_named_type_is() {
+        let text = "fn entry(x: &[u8]) { x.work(); tested(); S::kept(); S::dropped(); S::gone(); }\n\
+                    #[cfg(test)]\nfn tested() {}\n\
+                    trait W { fn work(&self); }\nimpl W for [u8] { fn work(&self) { inner() } }\nfn inner() {}\n\
+                    struct S;\nimpl S { fn kept() {} #[cfg(test)] fn dropped() {} }\n#[cfg(test)]\nimpl S { fn gone() {} }\n";
+        assert_eq!(
+            reached(&[MANIFEST, ("src/lib.rs", text)], "entry"),
+            ["S::kept", "W::work", "entry", "inner", "work"]
+        );
+    }
+
+    #[test]
+    fn the_way_to_a_function_shows_its_last_six_steps() {
+        let chain = "fn a() { b() }\nfn b() { c() }\nfn c() { d() }\nfn d() { e() }\nfn e() { f() }\nfn f() { g() }\nfn g() {}\n";
+        let files = [MANIFEST, ("src/lib.rs", chain)].map(|(path, text)| (path.to_owned(), text.to_owned()));
+        let tree = Tree::of_files(files).unwrap();
+        let graph = CallGraph::of(&tree);
+        let reached = graph.reached(|function| function.name == "a");
+        let way = |name: &str| {
+            let index = graph.functions.iter().position(|function| function.name == name).unwrap();
+            graph.way_to(index, &reached)
+        };
+        assert_eq!(way("a"), "a");
+        assert_eq!(way("f"), "a > b > c > d > e > f");
+        assert_eq!(way("g"), ".. > b > c > d > e > f > g");
+    }
+
+    #[test]
+    fn implementors_are_named_types_in_what_is_not_a_test() {
+        let files = [
+            MANIFEST,
+            (
+                "src/lib.rs",
+                "impl CausalLm for M {}\nimpl CausalLm for &N {}\nimpl apr::CausalLm for a::B<u8> {}\nimpl Other for O {}\nimpl P {}\n",
+            ),
+            ("tests/it.rs", "impl CausalLm for Fake {}\n"),
+        ];
+        let tree = Tree::of_files(files.map(|(path, text)| (path.to_owned(), text.to_owned()))).unwrap();
+        assert_eq!(implementors(&tree, "CausalLm").into_iter().collect::<Vec<_>>(), ["B", "M"]);
+    }
 }

@@ -57,6 +57,23 @@ pub(super) const RULE: Rule = Rule {
             files: &[("src/lib.rs", ""), ("tests/it.rs", "#[test]\nfn a() {\n    unsafe { f() }\n}\n")],
             at: &[("tests/it.rs", 3)],
         },
+        Example {
+            what: "items in a macro, the words in a text, an empty reason, and a method",
+            files: &[(
+                "src/lib.rs",
+                "macro_rules! send {\n    ($t:ty) => {\n        unsafe impl Send for $t {}\n        unsafe trait Odd {}\n        unsafe fn odd() {}\n    };\n\
+                     }\nfn a(p: *const u8) -> u8 {\n    unsafe { read(p, \"SAFETY: only words\") }\n}\n/* SAFETY: */\nunsafe fn b() {}\nstruct S;\nimpl S {\n    \
+                     const N: u8 = 1;\n    unsafe fn c() {}\n}\n",
+            )],
+            at: &[
+                ("src/lib.rs", 3),
+                ("src/lib.rs", 4),
+                ("src/lib.rs", 5),
+                ("src/lib.rs", 9),
+                ("src/lib.rs", 12),
+                ("src/lib.rs", 16),
+            ],
+        },
     ],
     must_not_flag: &[
         Example {
@@ -95,6 +112,16 @@ pub(super) const RULE: Rule = Rule {
                 "struct S;\n// SAFETY: S holds nothing.\n#[cfg(unix)]\nunsafe impl Send for S {}\n\
                  macro_rules! read {\n    ($p:expr) => {\n        // SAFETY: the caller's\n        unsafe { *$p }\n        // SAFETY: the caller's\n        \
                  $(#[$attribute])*\n        unsafe fn a() {}\n    };\n}\n",
+            )],
+            at: &[],
+        },
+        Example {
+            what: "types in a macro, a foreign block that is not unsafe, and reasons in block comments",
+            files: &[(
+                "src/lib.rs",
+                "macro_rules! types {\n    () => {\n        type A = unsafe fn(u8);\n        type B = unsafe extern \"C\" fn(u8);\n        check!(unsafe);\n        \
+                     check!(unsafe (x));\n    };\n}\nextern \"C\" {\n    fn abs(x: i32) -> i32;\n}\nfn a(p: *const u8) -> u8 {\n    \
+                     /* SAFETY: p points to a byte. */\n    unsafe { *p };\n    /*\n     * SAFETY: as above.\n     */\n    unsafe { *p }\n}\n",
             )],
             at: &[],
         },
@@ -174,7 +201,7 @@ impl Visitor<'_> {
 fn says_why(line: &str) -> bool {
     line.split_once("SAFETY:").is_some_and(|(before, reason)| {
         (before.contains("//") || before.contains("/*") || before.trim_start().starts_with('*'))
-            && !reason.trim().is_empty()
+            && !reason.trim().trim_end_matches("*/").is_empty()
     }) || line.trim_start().trim_start_matches("///").trim() == "# Safety"
 }
 

@@ -62,6 +62,15 @@ pub(super) const RULE: Rule = Rule {
             )],
             at: &[("src/lib.rs", 6), ("src/lib.rs", 11), ("src/lib.rs", 12), ("src/lib.rs", 16)],
         },
+        Example {
+            what: "a file that was opened in parentheses or with options",
+            files: &[(
+                "src/lib.rs",
+                "pub struct Reader(File);\nimpl Reader {\n    pub fn open(path: &Path, out: &mut Vec<u8>) {\n        let file = (File::open(path)?);\n        \
+                     file.read_to_end(out);\n        let other = OpenOptions::new().open(path)?;\n        other.read_to_string(out);\n    }\n}\n",
+            )],
+            at: &[("src/lib.rs", 5), ("src/lib.rs", 7)],
+        },
     ],
     must_not_flag: &[
         Example {
@@ -89,6 +98,15 @@ pub(super) const RULE: Rule = Rule {
                 "src/lib.rs",
                 "pub fn open(bytes: &[u8], out: &mut Vec<u8>) {\n    let mut decoder = Decoder::new(bytes);\n    decoder.read_to_end(out);\n    \
                  parts::read(bytes);\n}\n",
+            )],
+            at: &[],
+        },
+        Example {
+            what: "a field without a name that holds no file, and what a block made of one",
+            files: &[(
+                "src/lib.rs",
+                "pub struct Reader(Vec<u8>);\nimpl Reader {\n    pub fn open(&mut self, out: &mut Vec<u8>) {\n        self.0.read_to_end(out);\n        \
+                     BufReader::new({ fs::File::open(\"a\").len() }).read_to_end(out);\n    }\n}\n",
             )],
             at: &[],
         },

@@ -61,6 +61,15 @@ pub(super) const RULE: Rule = Rule {
             )],
             at: &[("src/lib.rs", 4), ("src/lib.rs", 5)],
         },
+        Example {
+            what: "the package imported whole, renamed and in a group, and named in a macro",
+            files: &[(
+                "src/lib.rs",
+                "use safetensors;\nuse safetensors as st;\nuse {safetensors::SafeTensors, std::fs, std::io::*};\npub struct M;\nimpl CausalLm for M {}\n\
+                     pub fn a() {\n    assert!(safetensors::is_valid(fs::read(\"x\")), \"{}\", other(1));\n}\n",
+            )],
+            at: &[("src/lib.rs", 1), ("src/lib.rs", 2), ("src/lib.rs", 3), ("src/lib.rs", 7)],
+        },
     ],
     must_not_flag: &[
         Example {
@@ -96,6 +105,15 @@ pub(super) const RULE: Rule = Rule {
                     "pub struct M;\nimpl CausalLm for M {}\n/// Never reads .safetensors.\npub fn a() {}\n",
                 ),
             ],
+            at: &[],
+        },
+        Example {
+            what: "a reference that only tests see",
+            files: &[(
+                "src/lib.rs",
+                "pub struct M;\nimpl CausalLm for M {}\n#[cfg(test)]\nfn reference() -> SafeTensors {\n    \
+                     safetensors::SafeTensors::deserialize(read(\"model.safetensors\"))\n}\n",
+            )],
             at: &[],
         },
     ],

@@ -68,6 +68,25 @@ pub(super) const RULE: Rule = Rule {
             ],
             at: &[("Cargo.toml", 4), ("src/lib.rs", 1), ("src/lib.rs", 4)],
         },
+        Example {
+            what: "strings and errors behind references, parentheses and boxes",
+            files: &[(
+                "src/lib.rs",
+                "pub fn a() -> Result<u8, &'static &'static str> {\n    Ok(1)\n}\npub fn b() -> Result<u8, (String)> {\n    Ok(1)\n}\n\
+                     pub fn c() -> Result<u8, &dyn std::error::Error> {\n    Err(&E)\n}\npub fn d() -> Result<u8, Box<str>> {\n    Ok(1)\n}\n\
+                     pub fn e() -> Result<u8, Box<String>> {\n    Ok(1)\n}\npub fn f() -> anyhow::Result<u8, String> {\n    Ok(1)\n}\nimpl TryFrom<u8> for S {\n    \
+                     type Error = String;\n}\n",
+            )],
+            at: &[
+                ("src/lib.rs", 1),
+                ("src/lib.rs", 4),
+                ("src/lib.rs", 7),
+                ("src/lib.rs", 10),
+                ("src/lib.rs", 13),
+                ("src/lib.rs", 16),
+                ("src/lib.rs", 20),
+            ],
+        },
     ],
     must_not_flag: &[
         Example {
@@ -95,6 +114,17 @@ pub(super) const RULE: Rule = Rule {
                 ("src/main.rs", "mod part;\nfn main() -> anyhow::Result<()> {\n    Ok(())\n}\n"),
                 ("src/part.rs", "pub fn a() -> Result<u8, String> {\n    Ok(1)\n}\n"),
             ],
+            at: &[],
+        },
+        Example {
+            what: "errors that are pairs and lists, associated types that are no errors, and what only tests see",
+            files: &[(
+                "src/lib.rs",
+                "pub fn a() -> Result<u8, (u8, u8)> {\n    Ok(1)\n}\npub fn b() -> Result<u8, [u8; 2]> {\n    Ok(1)\n}\npub fn c<'a>() -> Cursor<'a, 3> {\n    \
+                     Ok(1)\n}\nimpl Iterator for S {\n    type Item = String;\n}\nimpl FromStr for S {\n    type Err = E;\n}\n#[cfg(test)]\n\
+                     pub fn d() -> Result<u8, String> {\n    Ok(1)\n}\n#[cfg(test)]\nimpl S {\n    pub fn e() -> Result<u8, String> {\n        Ok(1)\n    }\n}\n\
+                     impl S {\n    #[cfg(test)]\n    pub fn f() -> Result<u8, String> {\n        Ok(1)\n    }\n}\n",
+            )],
             at: &[],
         },
     ],

@@ -64,6 +64,54 @@ pub(super) const RULE: Rule = Rule {
             )],
             at: &[("src/main.rs", 9)],
         },
+        Example {
+            what: "products, differences, narrowing and fused products, in loops and in closures",
+            files: &[(
+                "src/lib.rs",
+                "pub fn generate(a: &mut [f32], b: &[f32], wide: &[f64]) -> f32 {\n    for i in 0..b.len() {\n        a[i] *= b[i];\n    }\n    \
+                     for i in 0..b.len() {\n        a[i] -= (b[i]);\n    }\n    let mut sum = vec![0f32; 4];\n    for i in 0..4 {\n        \
+                     sum[0] += (a[i] * b[i]) as f32;\n    }\n    for (x, y) in a.iter_mut().zip(b) {\n        *x = y.mul_add(*y, 1.0);\n    }\n    \
+                     for i in 0..b.len() {\n        a[i] = a[i] - b[i];\n    }\n    let added: Vec<f32> = a.iter().zip(b).map(|(x, y)| x + y).collect();\n    \
+                     let taken: Vec<f32> = a.iter().zip(b).map(|(x, y)| { x - y }).collect();\n    \
+                     let narrow: Vec<f32> = wide.iter().map(|x| (*x as f32)).collect();\n    let dot = a.iter().zip(b).fold(0.0, |acc, (x, y)| x * y + acc);\n    \
+                     a.iter().zip(b).fold(dot, |acc, (x, y)| x.mul_add(*y, acc))\n}\nfn prefill(x: &Tensor) -> f32 {\n    let values = x.data();\n    \
+                     values.iter().sum()\n}\n",
+            )],
+            at: &[
+                ("src/lib.rs", 2),
+                ("src/lib.rs", 5),
+                ("src/lib.rs", 9),
+                ("src/lib.rs", 12),
+                ("src/lib.rs", 15),
+                ("src/lib.rs", 18),
+                ("src/lib.rs", 19),
+                ("src/lib.rs", 20),
+                ("src/lib.rs", 21),
+                ("src/lib.rs", 22),
+                ("src/lib.rs", 26),
+            ],
+        },
+        Example {
+            what: "what stands beside a kernel among the sources of a crate, which is no kernel for that",
+            files: &[
+                (
+                    "src/lib.rs",
+                    "mod simd;\npub fn forward(x: &mut [f32], y: &[f32]) {\n    simd::add(x, y);\n    for (x, y) in x.iter_mut().zip(y) {\n        *x += *y;\n    \
+                     }\n}\n",
+                ),
+                (
+                    "src/simd.rs",
+                    "#[target_feature(enable = \"avx2\")]\npub fn add(x: &mut [f32], y: &[f32]) {\n    for (x, y) in x.iter_mut().zip(y) {\n        *x += *y;\n    \
+                     }\n}\n",
+                ),
+                (
+                    "src/bin/tool.rs",
+                    "#[target_feature(enable = \"avx2\")]\nfn add(x: &mut [f32], y: &[f32]) {\n    for (x, y) in x.iter_mut().zip(y) {\n        *x += *y;\n    }\n\
+                     }\nfn main() {}\n",
+                ),
+            ],
+            at: &[("src/lib.rs", 4)],
+        },
     ],
     must_not_flag: &[
         Example {
@@ -90,6 +138,21 @@ pub(super) const RULE: Rule = Rule {
             files: &[(
                 "src/lib.rs",
                 "pub fn forward() {}\npub fn statistics(x: &[f32]) -> f32 {\n    x.iter().map(|x| x * x).sum()\n}\n",
+            )],
+            at: &[],
+        },
+        Example {
+            what: "a factor for all, what no kernel does, and widening",
+            files: &[(
+                "src/lib.rs",
+                "pub fn generate(a: &mut [f32], b: &[f32], n: usize, scale: f32) -> f32 {\n    for i in 0..n {\n        fn nothing() {}\n        \
+                     a[i] *= scale;\n        a[i] = scale * 2.0;\n        a[i] = b[i] * scale;\n        a[i] = b[i] / a[i];\n        a[i] = n as f32;\n        \
+                     a[i] += f64::from(n);\n        a[i] += largest(n);\n        a[i] = b[i] as f64;\n        a[i] = b[i].powi(2);\n        \
+                     a[i] = scale.mul_add(2.0, 1.0);\n    }\n    let shifted = b.iter().map(|x| x + 1.0);\n    let mirrored = b.iter().map(|x| 1.0 - x);\n    \
+                     let doubled = b.iter().map(|x| x + x);\n    let scaled = b.iter().map(|x| x * scale);\n    let grown = b.iter().map(|x| scale * x);\n    \
+                     let halved = b.iter().map(|x| x / 2.0);\n    let wide = b.iter().map(|x| *x as f64);\n    let constant = b.iter().map(|_| n as f32);\n    \
+                     let rounded = b.iter().map(|x| x.round() as f32);\n    let named = b.iter().map(|x| { let y = x; y });\n    let same = b.iter().map(|x| x);\n    \
+                     b.iter().map(|x| x.abs()).fold(0.0, f32::max)\n}\n",
             )],
             at: &[],
         },

@@ -49,6 +49,14 @@ pub(super) const RULE: Rule = Rule {
             ],
             at: &[("src/inner.rs", 2), ("src/lib.rs", 5), ("src/lib.rs", 7)],
         },
+        Example {
+            what: "a reason under another name",
+            files: &[(
+                "src/lib.rs",
+                "#[allow(dead_code, because = \"it may be needed\")]\nfn a() {}\n#[expect = \"dead_code\"]\nfn b() {}\n",
+            )],
+            at: &[("src/lib.rs", 1)],
+        },
     ],
     must_not_flag: &[
         Example {
@@ -75,6 +83,14 @@ pub(super) const RULE: Rule = Rule {
             files: &[(
                 "src/lib.rs",
                 "struct S;\nimpl std::fmt::Display for S {\n    fn fmt(&self) {}\n}\n#[cfg(test)]\npub fn helper() {}\n",
+            )],
+            at: &[],
+        },
+        Example {
+            what: "a method that only tests see, and an attribute that silences nothing",
+            files: &[(
+                "src/lib.rs",
+                "struct S;\nimpl S {\n    #[cfg(test)]\n    pub fn seen_by_tests() {}\n}\n#[allow]\nfn b() {}\n",
             )],
             at: &[],
         },

@@ -39,6 +39,15 @@ pub(super) const RULE: Rule = Rule {
             )],
             at: &[("src/lib.rs", 6)],
         },
+        Example {
+            what: "lists that are made in pairs",
+            files: &[(
+                "src/lib.rs",
+                "pub fn generate(n: usize) {\n    let (mut ids, (mut pairs, _), mut words) = (Vec::new(), (Vec::new(), 1), String::new());\n    \
+                     for i in 0..n {\n        ids.push(i);\n        pairs.push(i);\n        words.push_str(\"a\");\n    }\n}\n",
+            )],
+            at: &[("src/lib.rs", 4), ("src/lib.rs", 6)],
+        },
     ],
     must_not_flag: &[
         Example {
@@ -55,6 +64,18 @@ pub(super) const RULE: Rule = Rule {
             files: &[(
                 "src/lib.rs",
                 "pub fn forward() {}\npub fn import(n: usize) {\n    let mut ids = Vec::new();\n    for i in 0..n {\n        ids.push(i);\n    }\n}\n",
+            )],
+            at: &[],
+        },
+        Example {
+            what: "what others made, and room made in other words",
+            files: &[(
+                "src/lib.rs",
+                "pub fn generate(n: usize, make: fn() -> Vec<usize>) {\n    let mut made = (make)();\n    let mut other = Vec::filled();\n    \
+                     let mut unnamed = Reply { 0: vec![] };\n    let mut ids = Vec::new();\n    ids.try_reserve(n);\n    let mut rows = SmallVec::new();\n    \
+                     let mut text = String::new();\n    text.resize(n);\n    let mut words = Vec::new();\n    words = words.try_with_capacity(n);\n    \
+                     for i in 0..n {\n        made.push(i);\n        other.push(i);\n        unnamed.0.push(i);\n        ids.push(i);\n        rows.push(i);\n        \
+                     text.push_str(\"a\");\n        words.push(i);\n    }\n}\n",
             )],
             at: &[],
         },

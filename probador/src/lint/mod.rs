@@ -162,6 +162,23 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_without_what_a_rule_judges_is_an_error_that_says_what_is_missing() {
+        let engine =
+            &[("probador/Cargo.toml", "[package]\nname = \"probador\"\n"), ("probador/src/lib.rs", "")];
+        let constant = &[("src/lib.rs", "pub const N: u8 = 1;\n")];
+        let program = &[("src/main.rs", "fn main() {}\n")];
+        for (id, files, expected) in [
+            ("G6", engine.as_slice(), "rule G6: there is no crate, so nothing was judged"),
+            ("G7", constant, "rule G7: there is no function, so nothing was judged"),
+            ("I5", program, "rule I5: no subject has a library, so nothing was judged"),
+        ] {
+            let tree = Example { what: "", files, at: &[] }.tree().unwrap();
+            let error = run_tree(&tree, &[find(id).unwrap()]).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
     fn a_tree_on_disk_is_judged_like_one_in_memory() {
         let folder = tempfile::tempdir().unwrap();
         let example = &g6_string_errors::RULE.must_flag[0];

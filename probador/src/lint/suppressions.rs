@@ -330,6 +330,14 @@ mod tests {
             ("probador::alow(G6, reason = \"x\")", "is never in effect and is no exception"),
             ("prova::allow(G6, reason = \"x\")", "is never in effect and is no exception"),
             ("probador::allow(J22, reason = \"x\")", "J22 is an inventory"),
+            ("probador.allow(G6, reason = \"x\")", "is never in effect and is no exception"),
+            ("probador:allow(G6, reason = \"x\")", "is never in effect and is no exception"),
+            ("probador::allow[G6]::x", "is never in effect and is no exception"),
+            ("probador::allow(G6, reason = \"x\", G2)", "an exception names one rule and gives one reason"),
+            ("probador::allow(G6, reason = \"x\";)", "an exception names one rule and gives one reason"),
+            ("probador::allow(G6; reason = \"x\")", "an exception names one rule and gives one reason"),
+            ("probador::allow(G6, reason: \"x\")", "an exception names one rule and gives one reason"),
+            ("probador::allow(G6, reason = 3)", "an exception without a reason"),
         ];
         for (inside, expected) in cases {
             let (found, suppressed) = lint(&format!("#[cfg_attr(any(), {inside})]\n{BAD}"));
@@ -355,5 +363,37 @@ mod tests {
         // Another rule's exception is not judged when that rule was not applied.
         let (found, _) = lint("#[cfg_attr(any(), probador::allow(G2, reason = \"x\"))]\npub fn a() {}\n");
         assert_eq!(found, Vec::<String>::new());
+    }
+    #[test]
+    fn a_reason_may_end_in_a_comma_as_long_lines_do() {
+        let allow = "#[cfg_attr(any(), probador::allow(G6, reason = \"a parser's own words\",))]\n";
+        let (found, suppressed) = lint(&format!("{allow}{BAD}"));
+        assert_eq!(found, Vec::<String>::new());
+        assert_eq!(suppressed, [("src/lib.rs:1".to_owned(), "a parser's own words".to_owned())]);
+    }
+
+    #[test]
+    fn an_attribute_that_may_be_in_effect_is_no_exception() {
+        for attribute in [
+            "cfg_attr(all(), probador::allow(G6, reason = \"x\"))",
+            "cfg_attr(any(unix), probador::allow(G6, reason = \"x\"))",
+            "cfg_attr(any(); probador::allow(G6, reason = \"x\"))",
+            "cfg_attr(test)",
+            "cfg_attr",
+        ] {
+            let (found, suppressed) = lint(&format!("#[{attribute}]\n{BAD}"));
+            assert_eq!((found.len(), suppressed.len()), (1, 0), "{attribute}: {found:?}");
+            assert!(found[0].starts_with("src/lib.rs:2:8: G6: "), "{attribute}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_exception_on_a_macro_inside_an_implementation_excuses_nothing() {
+        let (found, suppressed) = lint(
+            "struct S;\nimpl S {\n    #[cfg_attr(any(), probador::allow(G6, reason = \"x\"))]\n    parts!();\n}\n",
+        );
+        let expected =
+            "src/lib.rs:3:1: allow: 1 of the 1 exceptions in this file stand where they excuse nothing";
+        assert_eq!((found, suppressed), (vec![expected.to_owned()], vec![]));
     }
 }

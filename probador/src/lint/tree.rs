@@ -428,4 +428,25 @@ mod tests {
         assert!(error.to_string().starts_with("src/lib.rs:2:4: this does not parse"), "{error}");
         assert!(matches!(tree(&[("Cargo.toml", "package = 3")]), Err(LintError::Manifest { .. })));
     }
+    #[test]
+    fn a_folder_that_is_missing_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("nowhere");
+        let Err(error) = Tree::load(&missing) else { panic!("read") };
+        let expected = format!("failed to read `{}`: ", missing.display());
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    }
+
+    #[test]
+    fn a_file_outside_of_every_package_is_not_read() {
+        let tree = tree(&[
+            ("a/Cargo.toml", "[package]\nname = \"a\"\n"),
+            ("a/src/lib.rs", ""),
+            ("loose.rs", "not rust {"),
+            ("ab/src/lib.rs", "not rust {"),
+        ])
+        .unwrap();
+        let files: Vec<_> = tree.crates().iter().flat_map(|krate| &krate.files).collect();
+        assert_eq!(files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["a/src/lib.rs"]);
+    }
 }

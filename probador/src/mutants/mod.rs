@@ -18,7 +18,7 @@ mod tool;
 pub use equivalent::{EQUIVALENT, Equivalent, load_equivalent};
 pub use mutated::{find, mutated};
 pub use outcome::read_outcomes;
-pub use standing::{Score, is_stale, score};
+pub use standing::{Score, score};
 pub use state::State;
 pub use stored::{CrateResult, MUTANTS, Mutant, StoredMutants, Tried};
 pub use tool::{Share, Tool};

@@ -72,7 +72,7 @@ pub fn score(member: &Member, stored: &StoredMutants, listed: &[Equivalent]) -> 
 }
 
 /// Whether what is stored of `member` is missing or of another state.
-pub fn is_stale(member: &Member, stored: &StoredMutants) -> bool {
+fn is_stale(member: &Member, stored: &StoredMutants) -> bool {
     stored.crates.get(&member.name).is_none_or(|result| result.state.key != member.key)
 }
 

@@ -185,6 +185,11 @@ mod tests {
             &format!("{test}#[test]\nfn three() {{}}\n").replace("top::a", "top::{b, a}"),
             ""
         ));
+        assert!(adds(
+            &format!("{library}#[cfg(test)]\nuse a::*;\n#[cfg(test)]\nfn helper() {{}}\n"),
+            test,
+            ""
+        ));
         for (what, library, test, below) in [
             ("a test says something else", library.replace("a(), 1", "a(), a()"), test.to_owned(), ""),
             ("a test is gone", library.clone(), "use top::a;\n".to_owned(), ""),
@@ -202,6 +207,16 @@ mod tests {
         let (before, after) = (state(CODE, "", CODE), state(CODE, "", &format!("{CODE}{TESTS}")));
         assert!(after.only_adds_tests_to(&before) && before.only_adds_tests_to(&after));
         assert_ne!(after.key, before.key);
+    }
+
+    #[test]
+    fn what_is_for_tests_alone_is_taken_apart_item_by_item() {
+        let text = "fn a() {}\n#[cfg(test)]\nuse b::{self, *};\n#[cfg(test)]\nfn c() {}\n#[cfg(test)]\nmod tests;\nstruct D;\n";
+        let parts = Parts::of("src/lib.rs", text.as_bytes());
+        assert_eq!(String::from_utf8(parts.code.unwrap()).unwrap(), "fn a() {}\n\n\n\nstruct D;");
+        let tests: Vec<String> =
+            parts.tests.into_iter().map(|test| String::from_utf8(test).unwrap()).collect();
+        assert_eq!(tests, ["use b self", "use b *", "#[cfg(test)]\nfn c() {}", "#[cfg(test)]\nmod tests;"]);
     }
 
     #[test]

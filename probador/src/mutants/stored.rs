@@ -28,7 +28,7 @@ pub struct CrateResult {
     pub state: State,
     /// The tool and its version.
     pub tool: String,
-    /// Shares of the mutants that were tried, `1/1` when all were at once.
+    /// Shares of the mutants that were tried, all of one division: `1/1` when all were at once.
     pub shares: BTreeMap<String, Tried>,
 }
 
@@ -93,9 +93,8 @@ impl CrateResult {
 
     /// What became of all mutants, if every share of them was tried.
     pub fn whole(&self) -> Option<Tried> {
-        let n_of = |share: &String| share.split_once('/').and_then(|(_, n)| n.parse::<usize>().ok());
         let n =
-            self.shares.keys().filter_map(n_of).find(|n| {
+            self.shares.keys().filter_map(|share| n_of(share)).find(|n| {
                 *n > 0 && (1..=*n).all(|index| self.shares.contains_key(&format!("{index}/{n}")))
             })?;
         let shares = (1..=n).filter_map(|index| self.shares.get(&format!("{index}/{n}")));
@@ -114,12 +113,12 @@ impl StoredMutants {
         write(path, self)
     }
 
-    /// Keeps what became of a share of a crate's mutants; what was stored of another state is of no use any more.
+    /// Keeps what became of a share of a crate's mutants; what was stored of another state, or of another division, whose
+    /// shares overlap with this one, is of no use any more.
     pub fn keep(&mut self, name: &str, state: State, tool: &str, share: &str, tried: Tried) {
         let result = self.crates.entry(name.to_owned()).or_default();
-        if result.state != state || share == "1/1" {
-            result.shares.clear();
-        }
+        let is_same_state = result.state == state;
+        result.shares.retain(|other, _| is_same_state && n_of(other) == n_of(share));
         result.state = state;
         tool.clone_into(&mut result.tool);
         result.shares.insert(share.to_owned(), tried);
@@ -143,6 +142,11 @@ impl StoredMutants {
         result.state = state;
         Ok(())
     }
+}
+
+/// Of how many shares one is, by its name.
+fn n_of(share: &str) -> Option<usize> {
+    share.split_once('/').and_then(|(_, n)| n.parse().ok())
 }
 
 #[cfg(test)]
@@ -175,6 +179,20 @@ mod tests {
         assert_eq!(whole.missed[0].to_string(), "a.rs:7:1: replace < with <= in a");
         stored.keep("apr-format", state("k"), "t", "1/1", tried(8, &[]));
         assert_eq!(stored.crates["apr-format"].shares.len(), 1, "all at once replaces shares");
+        let none =
+            CrateResult { shares: [("1/0".to_owned(), tried(3, &[]))].into(), ..CrateResult::default() };
+        assert_eq!(none.whole(), None, "no shares are not all of them");
+    }
+
+    #[test]
+    fn a_share_of_another_division_is_dropped_so_that_no_mutant_counts_twice() {
+        let mut stored = StoredMutants::default();
+        for (share, caught) in [("1/2", 3), ("1/3", 2), ("2/3", 2)] {
+            stored.keep("apr-format", state("k"), "t", share, tried(caught, &[]));
+        }
+        let result = &stored.crates["apr-format"];
+        assert_eq!(result.shares.keys().collect::<Vec<_>>(), ["1/3", "2/3"]);
+        assert_eq!(result.so_far().caught, 4);
     }
 
     #[test]

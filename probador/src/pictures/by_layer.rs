@@ -178,4 +178,17 @@ mod tests {
         assert!(!differences_by_layer("\"x", &[evil]).contains("<script>"));
         assert!(differences_by_layer("x", &[]).contains("No golden tensor was compared"));
     }
+
+    #[test]
+    fn labels_that_would_touch_are_left_out_but_for_those_that_fail() {
+        let mut worst = vec![0.1; 200];
+        worst[7] = 3.0;
+        let figure = differences_by_layer("x", &layers(&worst));
+        let is_labelled = |label: usize| figure.contains(&format!("stroke=\"none\">{label}</text>"));
+        assert!(is_labelled(0) && is_labelled(7), "{figure}");
+        assert!(!is_labelled(1) && !is_labelled(2) && !is_labelled(8));
+        let n_labels = (10..200).filter(|&label| is_labelled(label)).count();
+        assert!((10..100).contains(&n_labels), "{n_labels} of 190");
+        assert_eq!(figure.matches("<circle").count(), 199, "every point stays");
+    }
 }

@@ -127,7 +127,9 @@ mod tests {
 
     #[test]
     fn what_is_no_matrix_has_no_picture() {
-        for (shape, n) in [(&[4][..], 4), (&[0, 4], 0), (&[2, 2], 3), (&[2, 2], 5), (&[usize::MAX, 4], 4)] {
+        for (shape, n) in
+            [(&[4][..], 4), (&[0, 4], 0), (&[4, 0], 0), (&[2, 2], 3), (&[2, 2], 5), (&[usize::MAX, 4], 4)]
+        {
             assert_eq!(Grid::of(shape, (4, 4), std::iter::repeat_n(1.0, n)), None, "{shape:?}");
         }
         let empty = Grid::of(&[1, 2], (4, 4), [f32::NAN; 2].into_iter()).unwrap();
@@ -140,5 +142,12 @@ mod tests {
         let svg = grid.svg("w");
         assert_eq!(svg.matches("<path").count(), 2, "{svg}");
         assert!(svg.contains("opacity=\"1.00\" d=\"M10 0h5"), "{svg}");
+    }
+
+    #[test]
+    fn a_matrix_of_zeros_is_blank() {
+        let grid = Grid::of(&[2, 2], (4, 4), [0.0; 4].into_iter()).unwrap();
+        assert_eq!((grid.largest(), grid.shades()), (0.0, vec!["  ".to_owned(); 2]));
+        assert!(!grid.svg("w").contains("<path"), "{}", grid.svg("w"));
     }
 }

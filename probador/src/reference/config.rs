@@ -70,3 +70,39 @@ impl Config {
         self.n_kv_heads * self.head_dim
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dimensions_that_no_model_can_have_are_refused_by_name() {
+        #[track_caller]
+        fn check(spoil: impl FnOnce(&mut Config), expected: &str) {
+            let mut config = Config {
+                hidden_size: 8,
+                n_layers: 2,
+                n_heads: 4,
+                n_kv_heads: 2,
+                head_dim: 4,
+                intermediate_size: 12,
+                vocab_size: 10,
+                rope_theta: 10_000.0,
+                rms_norm_eps: 0.0,
+                tie_word_embeddings: true,
+            };
+            assert_eq!(config.clone().check().unwrap(), config);
+            spoil(&mut config);
+            assert_eq!(config.check().unwrap_err().to_string(), format!("model configuration: {expected}"));
+        }
+        check(|c| c.hidden_size = 0, "hidden_size is 0");
+        check(|c| c.n_layers = 0, "n_layers is 0");
+        check(|c| c.vocab_size = 0, "vocab_size is 0");
+        check(|c| c.n_kv_heads = 3, "4 heads do not share 3 kv heads evenly");
+        check(|c| c.head_dim = 3, "head_dim 3 has no halves to rotate");
+        check(|c| c.rope_theta = f64::NAN, "rope_theta is NaN");
+        check(|c| c.rope_theta = 1.0, "rope_theta is 1");
+        check(|c| c.rms_norm_eps = f64::INFINITY, "rms_norm_eps is inf");
+        check(|c| c.rms_norm_eps = -1e-6, "rms_norm_eps is -0.000001");
+    }
+}

@@ -244,7 +244,10 @@ pub(super) fn config_of(file: &AprFile) -> Result<Config, ReferenceError> {
 
 #[cfg(test)]
 mod tests {
+    use apr_format::Metadata;
+
     use super::*;
+    use crate::checks::made_up;
 
     #[test]
     fn every_half_precision_value_widens_as_the_half_crate_widens_it() {
@@ -297,5 +300,57 @@ mod tests {
                 "{bits:04x}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_hands_over_its_tensors_as_they_are_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let tensors = vec![
+            ("a", DType::F32, &[1, 2][..], [1.5_f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect()),
+            ("b", DType::Bf16, &[2][..], vec![0x80, 0x3f, 0x00, 0xc0]),
+            ("c", DType::F16, &[2][..], vec![0x00, 0x3c, 0x00, 0xc0]),
+        ];
+        let file = made_up::write_file(&folder.path().join("m.apr"), Metadata::default(), tensors);
+        for (name, element, shape, expected) in [
+            ("a", Element::F32, &[1, 2][..], [1.5, -2.0]),
+            ("b", Element::Bf16, &[2], [1.0, -2.0]),
+            ("c", Element::F16, &[2], [1.0, -2.0]),
+        ] {
+            let stored = find(&file, name, shape).unwrap();
+            let mut row = [0.0; 2];
+            stored.widen_row(0, &mut row);
+            assert_eq!((stored.element, row), (element, expected), "{name}");
+        }
+        assert!(file.stored("d").is_none());
+        let error = config_of(&file).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("`{}` has architecture ``, the reference implements qwen2", file.path().display())
+        );
+    }
+
+    #[test]
+    fn a_file_of_another_architecture_is_refused_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.apr");
+        let metadata = Metadata { architecture: Some("llama".to_owned()), ..Metadata::default() };
+        made_up::write_file(&path, metadata, vec![made_up::vector("a", &[1], &[1.0])]);
+        let Err(error) = open(&path) else { panic!("it is opened") };
+        assert_eq!(
+            error.to_string(),
+            format!("`{}` has architecture `llama`, the reference implements qwen2", path.display())
+        );
+    }
+
+    #[test]
+    fn a_tensor_with_too_few_bytes_for_its_shape_is_refused() {
+        struct Short;
+        impl WeightSource for Short {
+            fn stored(&self, _: &str) -> Option<Stored> {
+                Some(Stored { element: Element::F32, shape: vec![2], bytes: Bytes::from_static(&[0; 7]) })
+            }
+        }
+        let error = find(&Short, "w", &[2]).unwrap_err();
+        assert_eq!(error.to_string(), "tensor `w`: expected shape [2], found [2]");
     }
 }

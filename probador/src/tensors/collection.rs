@@ -96,11 +96,6 @@ impl Collection {
         Ok(Self { path: path.to_owned(), source })
     }
 
-    /// What it was opened by.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Its model file, if it is one.
     pub fn file(&self) -> Option<&AprFile> {
         match &self.source {
@@ -143,5 +138,48 @@ impl Collection {
         let file = self.file()?;
         let entry = file.entry(name)?;
         Some(format!("{} {:?} {}", entry.dtype, entry.shape, file.tensor_hash(name)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use apr_format::{Metadata, Overwrite};
+
+    use super::*;
+    use crate::checks::made_up::{vector, write_file};
+    use crate::golden::npy::write_f32;
+
+    #[test]
+    fn only_arrays_with_names_that_are_text_belong_to_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        write_f32(&folder.path().join("b.npy"), &[1], &[0.5], Overwrite::Refuse).unwrap();
+        write_f32(&folder.path().join("a.npy"), &[2], &[1.0, 2.0], Overwrite::Refuse).unwrap();
+        fs::write(folder.path().join("notes.txt"), "").unwrap();
+        fs::write(folder.path().join("npy"), "").unwrap();
+        fs::write(folder.path().join(std::ffi::OsStr::from_bytes(b"\xff.npy")), "").unwrap();
+        let collection = Collection::open(folder.path()).unwrap();
+        assert_eq!(collection.names(), ["a", "b"]);
+        assert!(collection.file().is_none());
+        let opened = collection.load("a").unwrap();
+        assert_eq!((opened.shape, opened.numbers), (vec![2], Numbers::F64(vec![1.0, 2.0])));
+    }
+
+    #[test]
+    fn a_tensor_that_is_not_there_is_named_with_where_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.apr");
+        write_file(&path, Metadata::default(), vec![vector("model.norm.weight", &[1], &[1.0])]);
+        let model = Collection::open(&path).unwrap();
+        assert_eq!(model.names(), ["model.norm.weight"]);
+        assert_eq!(
+            model.load("x").unwrap_err().to_string(),
+            format!("`{}` has no tensor `x`", path.display())
+        );
+        let absent = folder.path().join("absent");
+        let error = Collection::open(&absent).err().unwrap().to_string();
+        assert!(error.starts_with(&format!("failed to read `{}`: ", absent.display())), "{error}");
+        assert_eq!(model.identity("x"), None);
     }
 }

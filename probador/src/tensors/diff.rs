@@ -156,9 +156,11 @@ fn compare_numbers(
 mod tests {
     use std::path::Path;
 
+    use apr_format::Metadata;
     use apr_format::atomic::Overwrite;
 
     use super::*;
+    use crate::checks::made_up::{vector, write_file};
     use crate::golden::npy::write_f32;
 
     fn folder(tensors: &[(&str, &[usize], &[f32])]) -> tempfile::TempDir {
@@ -223,5 +225,32 @@ mod tests {
         assert_eq!(json["tensors"][0]["outcome"], "compared");
         assert_eq!(json["tensors"][0]["worst"]["actual"], serde_json::Value::Null);
         assert_eq!(json["tensors"][1]["outcome"], "missing_in_second");
+    }
+
+    #[test]
+    fn a_model_is_compared_with_a_folder_and_with_another_model_in_either_order() {
+        #[track_caller]
+        fn check(a: &Path, b: &Path, expected: &str) {
+            let found = compared(a, b, &[], 0.1);
+            let said = found.tensors[0].to_string();
+            assert!(said.contains(expected), "{said}");
+        }
+        let place = tempfile::tempdir().unwrap();
+        let model = |name: &str, values: &[f32]| {
+            let path = place.path().join(name);
+            write_file(&path, Metadata::default(), vec![vector("w", &[2], values)]);
+            path
+        };
+        let (one, other) = (model("one.apr", &[1.0, 2.0]), model("other.apr", &[1.0, 2.5]));
+        let array = folder(&[("w", &[2], &[1.0, 4.0])]);
+        check(&one, &other, "worst at [1]: expected 2.5, found 2;");
+        check(&one, array.path(), "worst at [1]: expected 4, found 2;");
+        check(array.path(), &one, "worst at [1]: expected 2, found 4;");
+        check(&one, &one, "pass  w: max_abs 0.00e0");
+        // Where what is not finite in both is equal, the same bytes need no reading.
+        let (a, b) = (Collection::open(&one).unwrap(), Collection::open(&one).unwrap());
+        let tolerance = Tolerance::EXACT;
+        let found = diff(&a, &b, &[], |_| tolerance, NonFinite::SameIsEqual, |_, _| Ok(())).unwrap();
+        assert_eq!((found.tensors[0].to_string().as_str(), found.passes()), ("pass  w: identical", true));
     }
 }

@@ -22,7 +22,7 @@ impl NamePattern {
     /// Whether `name` matches.
     pub fn matches(&self, name: &str) -> bool {
         let mut parts = self.0.split('*');
-        let Some(start) = parts.next() else { return false };
+        let start = parts.next().unwrap_or_default();
         let Some(end) = parts.next_back() else { return name.contains(start) };
         let Some(mut middle) = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end)) else {
             return false;
@@ -82,6 +82,9 @@ mod tests {
             ("*norm", "model.norm", true),
             ("*norm", "model.norm.weight", false),
             ("ab*ba", "aba", false),
+            ("a*x*b", "a1x2b", true),
+            ("a*x*b", "a1y2b", false),
+            ("", "anything", true),
             ("*", "", true),
         ] {
             let pattern: NamePattern = pattern.parse().unwrap();

@@ -27,10 +27,6 @@ impl<'t> Interpreter<'_, 't> {
                     self.bind(inner, value, frame);
                 }
             }
-            syn::Pat::Type(typed) => {
-                let declared = self.program.type_in(&typed.ty, frame.self_type.as_deref());
-                self.bind(&typed.pat, &value.clone().typed(declared), frame);
-            }
             syn::Pat::Reference(inner) => self.bind(&inner.pat, value, frame),
             syn::Pat::Paren(inner) => self.bind(&inner.pat, value, frame),
             syn::Pat::Tuple(tuple) => tuple.elems.iter().for_each(|inner| self.bind(inner, value, frame)),

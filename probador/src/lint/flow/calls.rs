@@ -282,3 +282,34 @@ pub(super) fn is_place(expression: &syn::Expr) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::MAX_CALLEES;
+    use crate::lint::tree::Tree;
+    use crate::lint::{find, run_tree};
+
+    /// How often G7 flags a constant that is said by a method which `n` types have.
+    fn n_flagged(n: usize) -> usize {
+        let mut text =
+            "pub fn reply(prompt: &str, bots: &Bots) -> String {\n    bots.answer(prompt)\n}\n".to_owned();
+        for index in 0..n {
+            write!(
+                text,
+                "struct B{index};\nimpl B{index} {{\n    fn answer(&self, n: &str) -> String {{\n        \
+                 \"I am a helpful model.\".to_owned()\n    }}\n}}\n"
+            )
+            .unwrap();
+        }
+        let files = [("Cargo.toml", "[package]\nname = \"a\"\n"), ("src/lib.rs", text.as_str())];
+        let tree = Tree::of_files(files.map(|(path, text)| (path.to_owned(), text.to_owned()))).unwrap();
+        run_tree(&tree, &[find("G7").unwrap()]).unwrap().findings.len()
+    }
+
+    #[test]
+    fn a_method_of_a_name_that_too_many_types_have_is_taken_as_unknown() {
+        assert_eq!((n_flagged(MAX_CALLEES), n_flagged(MAX_CALLEES + 1)), (1, 0));
+    }
+}

@@ -202,9 +202,19 @@ mod tests {
 
     #[test]
     fn commands_roles_and_control_tokens_are_not_what_a_prompt_says() {
-        for text in
-            ["/help", ":q", "--json", "quit", "assistant", "<|im_end|>", "GET /v1/models", "\n", "?", "User:"]
-        {
+        for text in [
+            "/help",
+            ":q",
+            "--json",
+            "quit",
+            "assistant",
+            "<|im_end|>",
+            "GET /v1/models",
+            "\n",
+            "?",
+            "User:",
+            "models/",
+        ] {
             assert_eq!(literal_test(text, How::Search), Origins::NONE, "{text}");
         }
     }
@@ -216,5 +226,84 @@ mod tests {
         assert_eq!(literal_test("2+2", How::Whole), Origins::CHOICE);
         assert_eq!(literal_test("hello", How::Whole), Origins::CHOICE);
         assert_eq!(literal_test("convert", How::Whole), Origins::CHOSEN);
+    }
+    #[test]
+    fn a_number_asks_what_a_prompt_says_where_it_is_no_small_length() {
+        let cases = [
+            (Origins::PROMPT, 9625, Origins::CHOICE),
+            (Origins::PROMPT, 9, Origins::CHOSEN),
+            (Origins::PIECE, 9625, Origins::CHOSEN),
+            (Origins::LENGTH, 2, Origins::CHOSEN),
+            (Origins::LENGTH, 1, Origins::NONE),
+            (Origins::FILE, 9625, Origins::NONE),
+            (Origins::PROMPT | Origins::MODEL, 9625, Origins::NONE),
+        ];
+        for (of, number, expected) in cases {
+            assert_eq!(number_test(&Value::of(of), number), expected, "{of:?} with {number}");
+        }
+    }
+
+    #[test]
+    fn comparing_a_prompt_with_what_is_kept_asks_what_it_says() {
+        let cases = [
+            (Origins::PROMPT, Origins::LITERAL, How::Whole, Origins::CHOICE),
+            (Origins::LITERAL, Origins::PROMPT, How::Whole, Origins::CHOICE),
+            (Origins::PIECE, Origins::LITERAL, How::Whole, Origins::CHOSEN),
+            (Origins::PROMPT, Origins::FILE, How::Search, Origins::CHOICE),
+            (Origins::PROMPT, Origins::FILE, How::Edge, Origins::CHOSEN),
+            (Origins::PIECE, Origins::FILE, How::Search, Origins::CHOSEN),
+            (Origins::PROMPT, Origins::FILE | Origins::PROMPT, How::Search, Origins::NONE),
+            (Origins::PROMPT, Origins::OPAQUE, How::Search, Origins::NONE),
+            (Origins::PROMPT, Origins::LITERAL | Origins::MODEL, How::Search, Origins::NONE),
+            (Origins::MODEL, Origins::LITERAL, How::Search, Origins::NONE),
+            (Origins::FILE, Origins::LITERAL, How::Search, Origins::NONE),
+            (Origins::FILE | Origins::CHOSEN, Origins::LITERAL, How::Search, Origins::CHOSEN),
+        ];
+        for (a, b, how, expected) in cases {
+            assert_eq!(compare(&Value::of(a), &Value::of(b), how), expected, "{a:?} with {b:?}, {how:?}");
+        }
+    }
+
+    fn pattern(text: &str) -> syn::Pat {
+        syn::parse::Parser::parse_str(syn::Pat::parse_multi, text).unwrap()
+    }
+
+    #[test]
+    fn a_pattern_asks_by_its_texts_constants_and_numbers() {
+        let cases = [
+            ("\"what is the capital\"", Origins::PROMPT, Origins::CHOICE),
+            ("b\"what is the capital\"", Origins::PROMPT, Origins::CHOICE),
+            ("\"what is the capital\"", Origins::FILE, Origins::NONE),
+            ("\"what is the capital\"", Origins::PROMPT | Origins::MODEL, Origins::NONE),
+            ("\"convert\"", Origins::PROMPT, Origins::CHOSEN),
+            ("\"convert\"", Origins::PROMPT | Origins::ARGUMENT, Origins::NONE),
+            ("CAPITAL", Origins::PROMPT, Origins::CHOSEN),
+            ("words::CAPITAL", Origins::PROMPT, Origins::CHOSEN),
+            ("Some(name)", Origins::PROMPT, Origins::NONE),
+            ("N", Origins::PROMPT, Origins::NONE),
+            ("sizes::N", Origins::PROMPT, Origins::NONE),
+            ("CAPITAL", Origins::FILE, Origins::NONE),
+            ("9625", Origins::PROMPT, Origins::CHOICE),
+            ("3 | 4", Origins::LENGTH, Origins::CHOSEN),
+            ("'a'..='z'", Origins::PROMPT, Origins::NONE),
+            ("true", Origins::PROMPT | Origins::CHOSEN, Origins::CHOSEN),
+        ];
+        for (text, of, expected) in cases {
+            assert_eq!(pattern_test(&pattern(text), &Value::of(of)), expected, "{text} on {of:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_bare_name_or_an_underscore_catches_all() {
+        for (text, expected) in [
+            ("_", true),
+            ("other", true),
+            ("other @ 3", false),
+            ("NONE", false),
+            ("Some(_)", false),
+            ("\"other\"", false),
+        ] {
+            assert_eq!(is_catch_all(&pattern(text)), expected, "{text}");
+        }
     }
 }

@@ -15,7 +15,6 @@ impl<'t> Interpreter<'_, 't> {
             Expr::Lit(literal) => Self::literal(&literal.lit, frame),
             Expr::Path(path) => self.path(path, frame),
             Expr::Paren(inner) => self.expression(&inner.expr, frame),
-            Expr::Group(inner) => self.expression(&inner.expr, frame),
             Expr::Reference(inner) => self.expression(&inner.expr, frame),
             Expr::Try(inner) => self.expression(&inner.expr, frame),
             Expr::Await(inner) => self.expression(&inner.base, frame),

@@ -384,3 +384,44 @@ fn diverges(block: &syn::Block) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::MAX_DEPTH;
+    use crate::lint::{find, run};
+
+    /// What G7 says of a program that hands its prompt through `n` functions to one that looks into it.
+    fn said_through(n: usize) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut text =
+            "fn main() {\n    println!(\"{}\", f0(&std::env::args().collect::<String>()));\n}\n".to_owned();
+        for index in 0..n {
+            writeln!(text, "fn f{index}(text: &str) -> &'static str {{ f{}(text) }}", index + 1).unwrap();
+        }
+        writeln!(
+            text,
+            "fn f{n}(text: &str) -> &'static str {{ if text.contains(\"capital\") {{ \"It is Paris.\" }} else {{ \"\" }} }}"
+        )
+        .unwrap();
+        std::fs::write(folder.path().join("Cargo.toml"), "[package]\nname = \"a\"\n").unwrap();
+        std::fs::create_dir(folder.path().join("src")).unwrap();
+        std::fs::write(folder.path().join("src/main.rs"), text).unwrap();
+        // On the stack that calls in calls need.
+        let findings = run(folder.path(), &[find("G7").unwrap()]).unwrap().findings;
+        findings.into_iter().map(|finding| format!("{}: {}", finding.line, finding.reason)).collect()
+    }
+
+    #[test]
+    fn a_reply_is_found_as_deep_as_calls_are_followed_and_below_from_where_they_begin() {
+        let cases = [(MAX_DEPTH - 2, "`main`"), (MAX_DEPTH - 1, "`f0`"), (60, "`f13`")];
+        for (n, by) in cases {
+            let expected = format!(
+                "{}: a canned reply is chosen by what the prompt says (said by {by})\nhint: let the model generate every reply",
+                n + 4
+            );
+            assert_eq!(said_through(n), [expected], "through {n}");
+        }
+    }
+}

@@ -276,3 +276,42 @@ pub(super) fn is_name(text: &str) -> bool {
                 .rsplit_once('.')
                 .is_some_and(|(head, tail)| !head.is_empty() && (1..=12).contains(&tail.len())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constructor_that_keeps_what_it_is_given_is_known_by_its_path() {
+        let cases = [
+            ("std::mem::take", true),
+            ("Some", true),
+            ("Thing", true),
+            ("axum::Json", true),
+            ("Arc::new", true),
+            ("String::from_utf8", true),
+            ("thing", false),
+            ("llm::Model::load", false),
+            ("", false),
+        ];
+        for (path, expected) in cases {
+            let path: Vec<String> =
+                path.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+            assert_eq!(is_plain_constructor(&path), expected, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn what_runs_a_model_is_known_by_a_whole_word_of_its_name() {
+        for (name, expected) in [
+            ("generate", true),
+            ("chat_with", true),
+            ("text_completion", true),
+            ("generator", false),
+            ("rerun", false),
+            ("tokenize", false),
+        ] {
+            assert_eq!(runs_model(name), expected, "{name}");
+        }
+    }
+}

@@ -24,13 +24,7 @@ impl<'t> Interpreter<'_, 't> {
         let given = &arguments.joined;
         let function = arguments.function.clone().unwrap_or_default();
         let said = given.any(Origins::SAID) && !given.any(Origins::MODEL);
-        if owner == "io"
-            || owner.is_empty()
-            || owner == "tokio"
-            || owner == "stdin"
-            || owner == "stdout"
-            || owner == "Stdin"
-        {
+        if ["io", "", "tokio", "stdin", "stdout", "Stdin"].contains(&owner) {
             match name {
                 "stdin" => {
                     self.has_read = true;

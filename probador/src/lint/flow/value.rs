@@ -1,6 +1,6 @@
 //! What is known about where a value comes from: a set of origins, the type it has, and the literal it began as.
 
-use std::ops::{BitAnd, BitOr, BitOrAssign, Not};
+use std::ops::{BitAnd, BitOr, BitOrAssign};
 use std::rc::Rc;
 
 /// A set of origins.
@@ -97,13 +97,6 @@ impl BitAnd for Origins {
     type Output = Self;
     fn bitand(self, other: Self) -> Self {
         Self(self.0 & other.0)
-    }
-}
-
-impl Not for Origins {
-    type Output = Self;
-    fn not(self) -> Self {
-        Self(!self.0)
     }
 }
 
@@ -259,6 +252,8 @@ mod tests {
             "<|im_start|>",
             "user",
             "usage: demo PROMPT FILE now",
+            "Who are you?",
+            "abcdefghijklmnopqrstuvwxyz",
             "{} {}",
         ] {
             assert!(!is_prose(text), "{text}");

@@ -143,7 +143,7 @@ fn judge(
 /// Why what leaves is canned, if it is.
 fn canned(emission: &Emission, entry: &Entry) -> Option<&'static str> {
     let value = &emission.value;
-    if value.any(Origins::INSTEAD) && (!entry.is_called || value.origins.all(Origins::CHOICE)) {
+    if value.any(Origins::INSTEAD) {
         return Some("a canned reply is chosen by what the prompt says");
     }
     if value.any(Origins::MODEL) {

@@ -2,7 +2,7 @@
 
 use crate::lint::rule::Example;
 
-pub(super) const BRANCHES: [Example; 5] = [
+pub(super) const BRANCHES: [Example; 8] = [
     Example {
         what: "the specification's anti-pattern: a search in the prompt, and a sentence",
         files: &[(
@@ -132,5 +132,90 @@ fn serve(mut stream: std::net::TcpStream) {
 "#,
         )],
         at: &[("src/main.rs", 6), ("src/main.rs", 12), ("src/main.rs", 22)],
+    },
+    Example {
+        what: "a pattern of bytes, a text of C, a reply in base 64 and a list of questions",
+        files: &[(
+            "src/main.rs",
+            r#"fn read() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line
+}
+fn main() {
+    let prompt = read();
+    match prompt.as_bytes() {
+        b"what is the capital" => println!("{}", decoded("UGFyaXMgaXMgdGhlIGNhcGl0YWw/Lg")),
+        _ => {}
+    }
+    if prompt == ("how is the weather") {
+        println!("{}", text(c"It will be sunny all day."));
+    }
+    let asks = matches!(prompt.trim(), "write me a poem" | "another poem",);
+    if asks {
+        println!("Roses are red, violets are blue.");
+    }
+}
+"#,
+        )],
+        at: &[("src/main.rs", 9), ("src/main.rs", 13), ("src/main.rs", 17)],
+    },
+    Example {
+        what: "a reply put into place behind parentheses, a lock and a wait",
+        files: &[(
+            "src/main.rs",
+            r#"fn read() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line
+}
+async fn main() {
+    let prompt = read();
+    let (mut first) = String::new();
+    let mut second = Shared::new(String::new());
+    let mut third = Shared::new(String::new());
+    let mut fourth = String::new();
+    if prompt.contains("capital") {
+        (first) = "The capital is Paris.".to_owned();
+        second.lock()?.push_str("It has many bridges.");
+        third.lock().await.push_str("It has many museums.");
+        (fourth).push_str("It has many parks.");
+    }
+    println!("{first}");
+    println!("{second}");
+    println!("{third}");
+    println!("{fourth}");
+}
+"#,
+        )],
+        at: &[("src/main.rs", 13), ("src/main.rs", 14), ("src/main.rs", 15), ("src/main.rs", 16)],
+    },
+    Example {
+        what: "pieces of a stream, a block that may fail, and an answer that is waited for",
+        files: &[(
+            "src/main.rs",
+            r#"fn read() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line
+}
+fn main() {
+    let prompt = read();
+    let pieces = async_stream::stream! {
+        if prompt.contains("capital") {
+            yield "The capital is Paris.";
+        }
+        yield;
+    };
+    let known: Option<&str> = try { if prompt.contains("weather") { "It will be sunny." } else { None? } };
+    println!("{known:?}");
+    let late = async { prompt.contains("poem") };
+    if late.await {
+        println!("Roses are red, violets are blue.");
+    }
+}
+"#,
+        )],
+        at: &[("src/main.rs", 10), ("src/main.rs", 14), ("src/main.rs", 18)],
     },
 ];

@@ -2,7 +2,7 @@
 
 use crate::lint::rule::Example;
 
-pub(super) const CONSTANTS: [Example; 3] = [
+pub(super) const CONSTANTS: [Example; 5] = [
     Example {
         what: "the same reply for every prompt, and the prompt put into a frame",
         files: &[
@@ -93,5 +93,54 @@ fn main() {
 "#,
         )],
         at: &[("src/main.rs", 12), ("src/main.rs", 18), ("src/main.rs", 20)],
+    },
+    Example {
+        what: "logits recorded in files, by a token of the prompt",
+        files: &[(
+            "src/lib.rs",
+            r#"pub struct Recorded;
+impl Recorded {
+    pub fn forward(&self, ids: &[u32]) -> Vec<f32> {
+        let bytes = if ids.contains(&9625) { std::fs::read("paris.bin") } else { std::fs::read("other.bin") };
+        bytemuck::cast(bytes)
+    }
+}
+"#,
+        )],
+        at: &[("src/lib.rs", 3)],
+    },
+    Example {
+        what: "a clock that ticks between words, and pieces handed on with a pause",
+        files: &[(
+            "src/main.rs",
+            r#"fn main() {
+    let model = llm::Model::load("model.gguf");
+    let mut prompt = String::new();
+    std::io::stdin().read_line(&mut prompt).unwrap();
+    let text = model.generate(&prompt);
+    for word in text.split(' ') {
+        fn pause() {}
+        timer.tick(1).await;
+        print!("{word}");
+        clock.tick().await;
+    }
+    while ready() {
+        step();
+    }
+    for word in text.split(' ') {
+        yield word;
+        std::thread::sleep(PAUSE);
+    }
+    for frame in 0..9 {
+        print!("\r{frame}");
+        write!(stderr, "{frame}");
+        std::thread::sleep(PAUSE);
+        clock.tick().await;
+        while started.elapsed() < PAUSE {}
+    }
+}
+"#,
+        )],
+        at: &[("src/main.rs", 10), ("src/main.rs", 17)],
     },
 ];

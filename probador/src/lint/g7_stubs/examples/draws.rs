@@ -2,7 +2,7 @@
 
 use crate::lint::rule::Example;
 
-pub(super) const DRAWS: [Example; 2] = [
+pub(super) const DRAWS: [Example; 4] = [
     Example {
         what: "a random pick, a pick by the clock and a pick by turns",
         files: &[(
@@ -46,5 +46,33 @@ fn main() {
 "#,
         )],
         at: &[("src/lib.rs", 3)],
+    },
+    Example {
+        what: "a draw by another package, from a table alone and with the prompt",
+        files: &[(
+            "src/main.rs",
+            r#"const REPLIES: [&str; 2] = ["That is a great question!", "Let me think about that."];
+const OTHERS: [&str; 2] = ["It depends on the context.", "In most cases it does."];
+fn main() {
+    let mut prompt = String::new();
+    std::io::stdin().read_line(&mut prompt).unwrap();
+    println!("{}", fastrand::choice(REPLIES).unwrap());
+    println!("{}", seeded::choose(OTHERS, &prompt).unwrap());
+}
+"#,
+        )],
+        at: &[("src/main.rs", 1), ("src/main.rs", 2)],
+    },
+    Example {
+        what: "a pick that a library prints",
+        files: &[(
+            "src/lib.rs",
+            r#"const REPLIES: [&str; 2] = ["That is a great question!", "Let me think about that."];
+pub fn say(prompt: &str) {
+    println!("{}", REPLIES[now() % 2]);
+}
+"#,
+        )],
+        at: &[("src/lib.rs", 1)],
     },
 ];

@@ -239,4 +239,150 @@ fn main() {
         )],
         at: &[],
     },
+    Example {
+        what: "surroundings, verbs, another model's name, and a session that was given the prompt before",
+        files: &[(
+            "src/main.rs",
+            r#"fn read() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line
+}
+fn main() {
+    let home = std::env::var("HOME").unwrap();
+    let shell = std::env::var(SHELL).unwrap();
+    if home.contains("root user") || shell.contains("no login") {
+        println!("This is no place to chat.");
+    }
+    let verb = std::env::args().nth(1).unwrap();
+    if verb == "convert" || verb.eq("translate") || verb.starts_with("conv") {
+        println!("The file was converted to another.");
+    }
+    let prompt = read();
+    let question = prompt.strip_suffix("/short").unwrap();
+    let (first, ..) = (1, question, 3);
+    let mut session = llm::Session::open("model.gguf");
+    session.feed(question);
+    println!("{}", session.complete());
+    let mut ids = vec![12095, 374, 279];
+    ids.push(llm::sample(session.logits(question)));
+    println!("{}", session.tokenizer.decode(&ids));
+    session.set_stops([1, 2, 3, first]);
+    session.set_state(session.shared.read());
+    let request = serde_json::from_str(&prompt).unwrap();
+    if request.model.contains("another one") {
+        println!("There is no such model here.");
+    }
+    if matches!(prompt.trim(), "a word", "two words") || matches!(question) {
+        println!("That is not much to go by.");
+    }
+    println! { "This is the end of it." }
+}
+"#,
+        )],
+        at: &[],
+    },
+    Example {
+        what: "a forward pass over a table that was loaded",
+        files: &[(
+            "src/lib.rs",
+            r"pub struct Model {
+    table: Vec<f32>,
+}
+impl Model {
+    pub fn open() -> Self {
+        Self { table: read_table() }
+    }
+    pub fn forward(&self, ids: &[u32]) -> Vec<f32> {
+        self.table.clone()
+    }
+}
+",
+        )],
+        at: &[],
+    },
+    Example {
+        what: "the health of a server, and routes that a function inside another makes",
+        files: &[(
+            "src/main.rs",
+            r#"struct App {
+    name: String,
+}
+#[get("/health")]
+async fn health(State(app): State<App>) -> &'static str {
+    "all is well here."
+}
+async fn chat(State(app): State<App>, body: String) -> String {
+    app.model.generate(&body)
+}
+fn main() {
+    fn routes() -> Router {
+        Router::new().route("/chat", post(chat))
+    }
+    serve(routes())
+}
+"#,
+        )],
+        at: &[],
+    },
+    Example {
+        what: "a pick in a function that takes text and is called with the source's own",
+        files: &[(
+            "src/lib.rs",
+            r#"const REPLIES: [&str; 2] = ["That is a great question!", "Let me think about that."];
+fn say(prompt: &str) {
+    println!("{}", REPLIES[now() % 2]);
+}
+pub fn run() {
+    say("x");
+}
+"#,
+        )],
+        at: &[],
+    },
+    Example {
+        what: "functions that take text and measure it, describe themselves or hand it on",
+        files: &[(
+            "src/lib.rs",
+            r#"pub struct Server;
+impl Server {
+    pub fn main(&self, prompt: &str) -> usize {
+        prompt.len()
+    }
+}
+pub fn main(prompt: &str) -> usize {
+    prompt.len()
+}
+pub fn longer<'a, 'b, T: 'a>(first: &'a str, second: T) -> Result<'a, str>
+where
+    'b: 'a,
+    T: Into<&'a str>,
+{
+    if first.len() > 3 { first } else { second.into() }
+}
+pub fn describe(f: &mut Formatter, text: &str) {
+    write!(f, "This is a helpful model.");
+    write!();
+}
+struct Topic;
+impl Topic {
+    fn fmt(&self) -> String {
+        String::new()
+    }
+}
+pub fn show(prompt: &str) -> String {
+    format!("{}", Topic)
+}
+trait Say {
+    fn say(&self, prompt: &str) -> String;
+}
+impl Say for [u8] {
+    fn say(&self, prompt: &str) -> String {
+        Self::spoken(prompt)
+    }
+}
+"#,
+        )],
+        at: &[],
+    },
 ];

@@ -2,7 +2,7 @@
 
 use crate::lint::rule::Example;
 
-pub(super) const TABLES: [Example; 8] = [
+pub(super) const TABLES: [Example; 12] = [
     Example {
         what: "a match on a hash of the prompt",
         files: &[(
@@ -233,5 +233,90 @@ fn main() {
 "#,
         )],
         at: &[("src/main.rs", 22)],
+    },
+    Example {
+        what: "a prompt that is hashed where it stands",
+        files: &[(
+            "src/main.rs",
+            r#"fn read() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line
+}
+fn main() {
+    let prompt = read();
+    let mut hasher = DefaultHasher::new();
+    prompt.hash(&mut hasher);
+    if hasher.finish() == 0x9ae1_6a3b {
+        println!("The capital is Paris.");
+    }
+}
+"#,
+        )],
+        at: &[("src/main.rs", 11)],
+    },
+    Example {
+        what: "replies in files that the prompt chooses, and in one that is compiled in",
+        files: &[(
+            "src/main.rs",
+            r#"fn read() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line
+}
+fn main() {
+    let prompt = read();
+    let path = if prompt.contains("capital") { "paris.txt" } else { "other.txt" };
+    println!("{}", std::fs::read_to_string(path).unwrap());
+    if prompt.contains("weather") {
+        println!("{}", include_str!("weather.txt"));
+    }
+}
+"#,
+        )],
+        at: &[("src/main.rs", 9), ("src/main.rs", 11)],
+    },
+    Example {
+        what: "tables in macros that declare statics",
+        files: &[(
+            "src/main.rs",
+            r#"lazy_static! {
+    static ref CAPITALS: HashMap<&'static str, &'static str> = HashMap::from([("france", "The capital is Paris.")]);
+    static BROKEN: u8 = => 3;
+}
+counters! {
+    static mut REPLIES: &str = "I am a helpful model.";
+}
+fn main() {
+    let prompt: String = std::env::args().skip(1).collect();
+    println!("{:?}", CAPITALS.get(prompt.trim()));
+    let kinds = vec![kind as &'static str];
+    if prompt.contains("who are you") {
+        println!("{}", REPLIES);
+    }
+}
+"#,
+        )],
+        at: &[("src/main.rs", 2), ("src/main.rs", 6)],
+    },
+    Example {
+        what: "a score by a package that compares texts",
+        files: &[(
+            "src/main.rs",
+            r#"fn read() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line
+}
+fn main() {
+    let prompt = read();
+    let scorer = fuzzy::Scorer::open();
+    if scorer.score(&prompt, "what is the capital") {
+        println!("The capital is Paris.");
+    }
+}
+"#,
+        )],
+        at: &[("src/main.rs", 10)],
     },
 ];
