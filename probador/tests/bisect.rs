@@ -50,7 +50,7 @@ fn damaged(
         let bytes: Vec<u8> = match tensor.dtype() {
             DType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             DType::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
-            DType::Bf16 => panic!("the small model holds no bf16"),
+            dtype => panic!("the small model holds no {dtype}"),
         };
         writer.write_tensor(&entry.name, &bytes).unwrap();
     }

@@ -61,7 +61,9 @@ fn write_settings(file: &AprFile, folder: &Path) -> anyhow::Result<()> {
         Some(DType::F16) => "float16",
         Some(DType::Bf16) => "bfloat16",
         Some(DType::F32) | None => "float32",
-        Some(dtype @ (DType::Int8 | DType::Int4)) => bail!("weights of {dtype} are in no other format's types"),
+        Some(dtype @ (DType::Int8 | DType::Int4)) => {
+            bail!("weights of {dtype} are in no other format's types")
+        }
     };
     let json = json!({
         "architectures": ["Qwen2ForCausalLM"],

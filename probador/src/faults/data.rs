@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use apr_format::{AprFile, AprWriter, IndexEntry, Metadata, Overwrite, TensorSpec};
 use apr_quantize::round_to_nearest;
-use apr_tensor::{DType, Packing, Tensor};
+use apr_tensor::{DType, Packing};
 use half::{bf16, f16};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -163,7 +163,7 @@ fn rewrite(
             Some(edit) => {
                 let mut values = tensor.to_f32();
                 edit(&name, &mut values);
-                writer.write_tensor(&name, &narrowed(&values, &tensor))?;
+                writer.write_tensor(&name, &narrowed(&values, tensor.dtype(), tensor.shape()))?;
             }
         }
     }
@@ -171,10 +171,10 @@ fn rewrite(
     Ok(())
 }
 
-/// Little-endian bytes of `values` in the dtype of `like`.
-fn narrowed(values: &[f32], like: &Tensor) -> Vec<u8> {
-    let packed = |packing| round_to_nearest(packing, values, &vec![1.0; like.shape()[1]]).to_bytes();
-    match like.dtype() {
+/// Little-endian bytes of `values`, of `shape`, in `dtype`.
+fn narrowed(values: &[f32], dtype: DType, shape: &[usize]) -> Vec<u8> {
+    let packed = |packing| round_to_nearest(packing, values, &vec![1.0; shape[1]]).to_bytes();
+    match dtype {
         DType::Int8 => packed(Packing::Int8),
         DType::Int4 => packed(Packing::Int4),
         DType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -315,8 +315,15 @@ mod tests {
             (DType::F16, [1.0, -2.0, 0.099_975_586]),
             (DType::Bf16, [1.0, -2.0, 0.100_097_656]),
         ] {
-            let tensor = Tensor::new(dtype, vec![3], narrowed(&values, dtype).into()).unwrap();
+            let tensor = Tensor::new(dtype, vec![3], narrowed(&values, dtype, &[3]).into()).unwrap();
             assert_eq!(tensor.to_f32(), expected, "{dtype:?}");
+        }
+        // 8 bits for -2 to 2 are a grid of 2/127.
+        let values: Vec<f32> = (0..16 * 64).map(|i| (i % 5) as f32 - 2.0).collect();
+        let bytes = narrowed(&values, DType::Int8, &[16, 64]);
+        let tensor = Tensor::new(DType::Int8, vec![16, 64], bytes.into()).unwrap();
+        for (found, expected) in tensor.to_f32().into_iter().zip(values) {
+            assert!((found - expected).abs() <= 1.0 / 127.0, "{found} for {expected}");
         }
     }
 

@@ -267,9 +267,11 @@ mod tests {
         for (packing, element) in [(Packing::Int8, Element::Int8), (Packing::Int4, Element::Int4)] {
             let (low, high) = packing.range();
             let shape = [32, 128];
-            let values: Vec<i8> =
-                (0..16 * 128).map(|i| (i32::from(low) + i * 37 % (i32::from(high) - i32::from(low) + 1)) as i8).collect();
-            let scales: Vec<half::f16> = (0..16 * 4).map(|i| half::f16::from_f32(i as f32 / 64.0 - 0.4)).collect();
+            let values: Vec<i8> = (0..16 * 128)
+                .map(|i| (i32::from(low) + i * 37 % (i32::from(high) - i32::from(low) + 1)) as i8)
+                .collect();
+            let scales: Vec<half::f16> =
+                (0..16 * 4).map(|i| half::f16::from_f32(i as f32 / 64.0 - 0.4)).collect();
             let mut tile = vec![0; packing.n_bytes(&[16, 128]).unwrap()];
             packing.pack_rows(&values, &scales, &mut tile);
             let bytes = Bytes::from(tile.repeat(2));

@@ -99,21 +99,20 @@ pub(crate) struct Steps {
     bar: Option<ProgressBar>,
     talker: Talker,
     what: &'static str,
-    n_steps: usize,
+    total: usize,
     last_told: Instant,
 }
 
 impl Steps {
-    /// `n_steps` of `what` are about to be done.
-    pub(crate) fn new(talker: Talker, what: &'static str, n_steps: usize) -> Self {
+    /// `total` of `what` are about to be done.
+    pub(crate) fn new(talker: Talker, what: &'static str, total: usize) -> Self {
         let bar = talker.is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template(STEPS).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = ProgressBar::new(n_steps as u64).with_style(style.progress_chars("=> "));
+            let style = ProgressStyle::with_template(STEPS).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::new(total as u64).with_style(style.progress_chars("=> "));
             bar.set_prefix(what);
             bar
         });
-        Self { bar, talker, what, n_steps, last_told: Instant::now() }
+        Self { bar, talker, what, total, last_told: Instant::now() }
     }
 
     /// `done` of the steps are done; `note` says what came of it so far.
@@ -121,9 +120,9 @@ impl Steps {
         if let Some(bar) = &self.bar {
             bar.set_message(note.to_owned());
             bar.set_position(done as u64);
-        } else if done == self.n_steps || self.last_told.elapsed() >= PLAIN_INTERVAL {
+        } else if done == self.total || self.last_told.elapsed() >= PLAIN_INTERVAL {
             self.last_told = Instant::now();
-            self.talker.line(format_args!("{}: {done} of {}, {note}", self.what, self.n_steps));
+            self.talker.line(format_args!("{}: {done} of {}, {note}", self.what, self.total));
         }
     }
 }

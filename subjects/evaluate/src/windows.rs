@@ -30,7 +30,9 @@ pub struct Window {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum WindowError {
     /// It is shorter than what is needed.
-    #[error("the text has {n_tokens} tokens, a window takes {window}\nhint: give a longer text or a shorter --window")]
+    #[error(
+        "the text has {n_tokens} tokens, a window takes {window}\nhint: give a longer text or a shorter --window"
+    )]
     TooShort {
         /// Tokens there are.
         n_tokens: usize,
@@ -38,7 +40,9 @@ pub enum WindowError {
         window: usize,
     },
     /// Windows that overlap by everything, or leave tokens out.
-    #[error("a stride of {stride} does not fit windows of {window} tokens\nhint: give a --stride from 1 to {window}")]
+    #[error(
+        "a stride of {stride} does not fit windows of {window} tokens\nhint: give a --stride from 1 to {window}"
+    )]
     Stride {
         /// The stride.
         stride: usize,
@@ -104,17 +108,15 @@ mod tests {
         let all = windows(Counting::LlamaCpp, 1300, 512, 1, None).unwrap();
         assert_eq!(
             all,
-            [
-                Window { tokens: 0..512, scored: 257..512 },
-                Window { tokens: 512..1024, scored: 769..1024 },
-            ]
+            [Window { tokens: 0..512, scored: 257..512 }, Window { tokens: 512..1024, scored: 769..1024 },]
         );
         assert_eq!(windows(Counting::LlamaCpp, 1300, 512, 1, Some(1)).unwrap().len(), 1);
     }
 
     #[test]
     fn hugging_face_scores_every_token_but_the_first_once() {
-        for (n_tokens, window, stride) in [(1300, 512, 256), (1300, 512, 512), (512, 512, 100), (700, 300, 7)] {
+        for (n_tokens, window, stride) in [(1300, 512, 256), (1300, 512, 512), (512, 512, 100), (700, 300, 7)]
+        {
             let all = windows(Counting::HuggingFace, n_tokens, window, stride, None).unwrap();
             let scored: Vec<usize> = all.iter().flat_map(|window| window.scored.clone()).collect();
             if stride < window {

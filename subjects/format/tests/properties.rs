@@ -11,7 +11,7 @@ use apr_format::{
     AprFile, AprWriter, Check, Flags, Layout, Metadata, ModelConfig, Severity, TensorSpec, ValidateOptions,
     validate_bytes,
 };
-use apr_tensor::DType;
+use apr_tensor::{DType, Packing};
 use bytes::Bytes;
 use proptest::prelude::*;
 use support::{Raw, fix_checksums, small_model};
@@ -19,13 +19,15 @@ use support::{Raw, fix_checksums, small_model};
 /// Tensors by name: dtype, shape, bytes. Names are what a checkpoint may use, and then some.
 fn tensors() -> impl Strategy<Value = BTreeMap<String, (DType, Vec<usize>, Vec<u8>)>> {
     let dtype = prop::sample::select(DType::ALL.to_vec());
+    let blocks = (0_usize..3, 0_usize..3).prop_map(|(rows, columns)| vec![16 * rows, 64 * columns]);
     let shape = prop_oneof![
         8 => prop::collection::vec(0_usize..12, 0..=3),
         1 => prop::collection::vec(0_usize..3, 4..=8),
         1 => (1000_usize..4000).prop_map(|n| vec![n]),
     ];
-    let tensor = (dtype, shape).prop_flat_map(|(dtype, shape)| {
-        let size = dtype.n_bytes(shape.iter().product()).unwrap();
+    let tensor = (dtype, shape, blocks).prop_flat_map(|(dtype, shape, blocks)| {
+        let shape = if Packing::of(dtype).is_some() { blocks } else { shape };
+        let size = dtype.n_bytes(&shape).unwrap();
         prop::collection::vec(any::<u8>(), size).prop_map(move |bytes| (dtype, shape.clone(), bytes))
     });
     let name = prop_oneof!["[a-z]{1,4}(\\.[a-z0-9_]{1,5}){0,3}", "[^\\p{Cc}]{1,60}", "n{256}"];

@@ -28,11 +28,13 @@ fn specs() -> Vec<TensorSpec> {
         spec("a.weight", DType::F32, &[40]),
         spec("empty", DType::Bf16, &[0, 7]),
         spec("scalar", DType::Bf16, &[]),
+        spec("packed.4", DType::Int4, &[32, 64]),
+        spec("packed.8", DType::Int8, &[16, 128]),
     ]
 }
 
 fn values(spec: &TensorSpec) -> Vec<u8> {
-    let size = spec.dtype.n_bytes(spec.shape.iter().product()).unwrap();
+    let size = spec.dtype.n_bytes(&spec.shape).unwrap();
     (0..size).map(|i| (i * 7 + spec.name.len()) as u8).collect()
 }
 

@@ -152,7 +152,7 @@ struct Shown {
 
 fn reply(model: &mut Model, tokenizer: &Tokenizer, prompt: &[TokenId], max_tokens: usize) -> Shown {
     let params = GenerationParams {
-            drafts: 0,
+        drafts: 0,
         sampling: SamplingParams::greedy(),
         max_tokens: Some(max_tokens),
         stop: Vec::new(),

@@ -151,7 +151,7 @@ fn every_dtype_holds_the_values_of_the_gguf_package_rounded_to_it() {
             dequantize(info.encoding, blocks, &mut values);
             let expected: Vec<f32> = values.into_iter().map(|value| round(value, dtype)).collect();
             let tensor = apr.tensor(key).unwrap();
-            assert_eq!((tensor.dtype(), tensor.shape()), (dtype, info.shape.as_slice()));
+            assert_eq!((tensor.dtype(), tensor.shape()), (dtype.dtype(), info.shape.as_slice()));
             assert_eq!(tensor.to_f32(), expected, "{key} as {dtype}");
         }
     }

@@ -26,7 +26,7 @@ fn factor(compute: &Compute, a: &mut [f32], n: usize) -> Option<()> {
             // a[first.., first..last] -= l[first.., ..first] l[first..last, ..first]^T
             let below = part(a, n, first..n, 0..first);
             let block = part(a, n, first..last, 0..first);
-            let product = multiply(compute, &below, block, last - first, first);
+            let product = multiply(compute, &below, &block, last - first, first);
             for (row, product) in (first..n).zip(product.chunks_exact(last - first)) {
                 subtract(&mut a[row * n + first..row * n + last], product);
             }
@@ -64,7 +64,7 @@ fn invert(compute: &Compute, l: &[f32], n: usize) -> Vec<f32> {
             let left = part(l, n, first..last, 0..first);
             // The product wants the rows of X as columns.
             let above = transposed(&inverse[..first * n], n, first);
-            let product = multiply(compute, &left, above, first, first);
+            let product = multiply(compute, &left, &above, first, first);
             for (row, product) in rows.chunks_exact_mut(n).zip(product.chunks_exact(first)) {
                 subtract(&mut row[..first], product);
             }
@@ -88,8 +88,8 @@ fn invert(compute: &Compute, l: &[f32], n: usize) -> Vec<f32> {
 }
 
 /// `x[m, k] w[n, k]^T`.
-fn multiply(compute: &Compute, x: &[f32], w: Vec<f32>, n: usize, k: usize) -> Vec<f32> {
-    let w = Tensor::from_f32(vec![n, k], &w).expect("as many values as the shape says");
+fn multiply(compute: &Compute, x: &[f32], w: &[f32], n: usize, k: usize) -> Vec<f32> {
+    let w = Tensor::from_f32(vec![n, k], w).expect("as many values as the shape says");
     let mut y = vec![0.0; x.len() / k * n];
     compute.matmul(x, &w, None, &mut y);
     y
@@ -140,7 +140,8 @@ mod tests {
                 // (U^T U) H is the identity.
                 let mut sum = 0.0;
                 for k in 0..n {
-                    let inverse: f64 = (0..n).map(|i| f64::from(u[i * n + row]) * f64::from(u[i * n + k])).sum();
+                    let inverse: f64 =
+                        (0..n).map(|i| f64::from(u[i * n + row]) * f64::from(u[i * n + k])).sum();
                     sum += inverse * f64::from(h[k * n + column]);
                 }
                 let expected = f64::from(u8::from(row == column));

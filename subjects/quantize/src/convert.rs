@@ -82,7 +82,9 @@ pub enum ConvertError {
     #[error("no matrix of `{}` has 16 n rows and 64 m columns, which packed weights need", .0.display())]
     NothingFits(PathBuf),
     /// There is no text to calibrate with.
-    #[error("the calibration text has {found} tokens, {needed} are needed\nhint: give a longer --calibration text")]
+    #[error(
+        "the calibration text has {found} tokens, {needed} are needed\nhint: give a longer --calibration text"
+    )]
     Calibration {
         /// Tokens there are.
         found: usize,
@@ -202,14 +204,19 @@ impl Run<'_> {
     }
 
     /// GPTQ, layer by layer: each sees the inputs that the layers before it give once they are quantized.
-    fn calibrate(&mut self, sequences: &[Vec<TokenId>], n_threads: Option<usize>) -> Result<(), ConvertError> {
+    fn calibrate(
+        &mut self,
+        sequences: &[Vec<TokenId>],
+        n_threads: Option<usize>,
+    ) -> Result<(), ConvertError> {
         let path = self.file.path().to_owned();
         let failed = |source: ModelError| ConvertError::Model { path: path.clone(), source };
         let options = LoadOptions { context_length: Some(SEQUENCE), n_threads };
         let compute = Compute::new(n_threads);
         let mut model = Qwen2::load(self.file, options)?;
         let in_layers = |entry: &&IndexEntry| entry.name.starts_with("model.layers.");
-        let (inside, outside): (Vec<&IndexEntry>, Vec<&IndexEntry>) = self.file.entries().iter().partition(in_layers);
+        let (inside, outside): (Vec<&IndexEntry>, Vec<&IndexEntry>) =
+            self.file.entries().iter().partition(in_layers);
         self.n_steps = outside.len() + model.n_layers() * (sequences.len() + Matrix::ALL.len());
         for entry in outside {
             self.write_by_itself(entry)?;
@@ -279,7 +286,8 @@ impl Run<'_> {
         let quantized = gptq(compute, packing, &tensor.to_f32(), hessian.values(), columns);
         let bytes = quantized.to_bytes();
         self.writer.write_tensor(key, &bytes)?;
-        let packed = Tensor::new(packing.dtype(), entry.shape.clone(), bytes.into()).expect("bytes of this shape");
+        let packed =
+            Tensor::new(packing.dtype(), entry.shape.clone(), bytes.into()).expect("bytes of this shape");
         let values = packed.to_f32();
         Ok(Some(Tensor::from_f32(entry.shape.clone(), &values).expect("values of this shape")))
     }

@@ -26,7 +26,13 @@ const RIDGE: f64 = 1e-3;
 /// Columns are walked in the order of their diagonal in the Hessian, largest first; groups and their scales are those of
 /// the columns' own order, and fixed before ("static groups"). Then scales and values are made better in turn, each with
 /// the others fixed.
-pub fn gptq(compute: &Compute, packing: Packing, weights: &[f32], hessian: &[f32], columns: usize) -> Quantized {
+pub fn gptq(
+    compute: &Compute,
+    packing: Packing,
+    weights: &[f32],
+    hessian: &[f32],
+    columns: usize,
+) -> Quantized {
     let n = columns;
     let mut h = hessian.to_vec();
     let mean = (0..n).map(|i| h[i * n + i]).sum::<f32>() / n as f32;
@@ -154,7 +160,8 @@ fn descend(compute: &Compute, weights: &[f32], h: &[f32], quantized: &mut Quanti
                         let step = gradient[column] / (h_row[column] * scale);
                         let better = (f32::from(*value) + step)
                             .round_ties_even()
-                            .clamp(f32::from(low), f32::from(high)) as i8;
+                            .clamp(f32::from(low), f32::from(high))
+                            as i8;
                         if better != *value {
                             let difference = f32::from(better - *value) * scale;
                             *value = better;
@@ -192,14 +199,20 @@ fn refit(compute: &Compute, weights: &[f32], h: &[f32], quantized: &mut Quantize
                     product.fill(0.0);
                     for column in group * GROUP..(group + 1) * GROUP {
                         if values[column] != 0 {
-                            compute.add_scaled(&mut product, f32::from(values[column]), &h[column * n..][..n]);
+                            compute.add_scaled(
+                                &mut product,
+                                f32::from(values[column]),
+                                &h[column * n..][..n],
+                            );
                         }
                     }
                     let equation = &mut a[(row * n_groups + group) * n_groups..][..n_groups];
                     for (a, (values, product)) in
                         equation.iter_mut().zip(values.chunks_exact(GROUP).zip(product.chunks_exact(GROUP)))
                     {
-                        *a = f64::from(values.iter().zip(product).map(|(v, p)| f32::from(*v) * p).sum::<f32>());
+                        *a = f64::from(
+                            values.iter().zip(product).map(|(v, p)| f32::from(*v) * p).sum::<f32>(),
+                        );
                     }
                     let weights = &weights[row * n..][..n];
                     b[row * n_groups + group] =

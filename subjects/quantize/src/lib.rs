@@ -18,9 +18,7 @@ pub const CALIBRATION_TEXT: &str = include_str!("../texts/calibration.txt");
 /// What models are evaluated on when nothing else is given: other pages of the same books.
 pub const EVALUATION_TEXT: &str = include_str!("../texts/evaluation.txt");
 
-pub use convert::{
-    ConvertError, ConvertOptions, Converted, Method, SEQUENCE, Watch, convert, sequences,
-};
+pub use convert::{ConvertError, ConvertOptions, Converted, Method, SEQUENCE, Watch, convert, sequences};
 pub use gptq::{gptq, loss};
 pub use hessian::Hessian;
 pub use matrix::{Quantized, round_to_nearest};

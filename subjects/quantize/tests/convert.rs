@@ -10,10 +10,10 @@ use apr_format::{AprFile, Overwrite};
 use apr_generation::{
     CausalLm, GenerationParams, LogitRows, Recorder, SamplingParams, Site, Step, TensorKey, generate,
 };
-use apr_qwen2::{LoadOptions, Qwen2};
 use apr_quantize::{
     CALIBRATION_TEXT, ConvertError, ConvertOptions, EVALUATION_TEXT, Head, Method, convert, sequences,
 };
+use apr_qwen2::{LoadOptions, Qwen2};
 use apr_tensor::{DType, Packing};
 use apr_tokenizer::{TokenId, Tokenizer};
 use tempfile::TempDir;
@@ -30,6 +30,15 @@ impl apr_quantize::Watch for Quietly {
 impl apr_evaluate::Watch for Quietly {
     fn window(&mut self, _: usize, _: usize, _: f64) -> bool {
         true
+    }
+}
+
+/// Stops after a few steps.
+struct Impatient;
+
+impl apr_quantize::Watch for Impatient {
+    fn step(&mut self, done: usize, _: usize, _: &str) -> bool {
+        done < 5
     }
 }
 
@@ -80,13 +89,14 @@ fn matrices_are_packed_keys_values_and_head_keep_eight_bits_and_vectors_stay() {
     let file = AprFile::open(int4()).unwrap();
     for entry in file.entries() {
         let name = entry.name.as_str();
-        let expected = if name.contains("k_proj.weight") || name.contains("v_proj.weight") || name.contains("embed") {
-            DType::Int8
-        } else if name.contains("_proj.weight") {
-            DType::Int4
-        } else {
-            tiny().tensor(name).unwrap().dtype()
-        };
+        let expected =
+            if name.contains("k_proj.weight") || name.contains("v_proj.weight") || name.contains("embed") {
+                DType::Int8
+            } else if name.contains("_proj.weight") {
+                DType::Int4
+            } else {
+                tiny().tensor(name).unwrap().dtype()
+            };
         assert_eq!(entry.dtype, expected, "{name}");
     }
     let provenance = file.metadata().provenance.clone().unwrap();
@@ -99,11 +109,12 @@ fn matrices_are_packed_keys_values_and_head_keep_eight_bits_and_vectors_stay() {
 #[test]
 fn eight_bits_change_next_to_nothing_and_gptq_beats_rounding() {
     let folder = TempDir::new().unwrap();
-    let [int8, rounded] = [("int8.apr", Packing::Int8), ("int4.apr", Packing::Int4)].map(|(name, packing)| {
-        let path = folder.path().join(name);
-        convert(&tiny(), &path, &options(packing, Method::RoundToNearest), &mut Quietly).unwrap();
-        evaluation(&path).against.unwrap()
-    });
+    let [int8, rounded] =
+        [("int8.apr", Packing::Int8), ("int4.apr", Packing::Int4)].map(|(name, packing)| {
+            let path = folder.path().join(name);
+            convert(&tiny(), &path, &options(packing, Method::RoundToNearest), &mut Quietly).unwrap();
+            evaluation(&path).against.unwrap()
+        });
     let gptq = evaluation(int4()).against.unwrap();
     assert!(int8.kl_divergence.value < 0.002, "{int8:?}");
     assert!(int8.top_1_agreement.value > 0.97, "{int8:?}");
@@ -149,7 +160,8 @@ fn what_a_probe_sees_is_what_is_computed() {
             0 => at(TensorKey::Embedding),
             _ => at(TensorKey::Layer(layer - 1, Site::Output)),
         };
-        let (o, down) = (at(TensorKey::Layer(layer, Site::OProj)), at(TensorKey::Layer(layer, Site::DownProj)));
+        let (o, down) =
+            (at(TensorKey::Layer(layer, Site::OProj)), at(TensorKey::Layer(layer, Site::DownProj)));
         for (index, after) in at(TensorKey::Layer(layer, Site::Output)).iter().enumerate() {
             assert_eq!(*after, before[index] + o[index] + down[index], "layer {layer}, {index}");
         }
@@ -196,22 +208,21 @@ fn what_cannot_be_converted_says_why_and_leaves_nothing() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("out.apr");
     let packed = AprFile::open(int4()).unwrap();
-    let error = convert(&packed, &out, &options(Packing::Int8, Method::RoundToNearest), &mut Quietly).unwrap_err();
+    let error =
+        convert(&packed, &out, &options(Packing::Int8, Method::RoundToNearest), &mut Quietly).unwrap_err();
     assert!(error.to_string().contains("has packed weights already"), "{error}");
     std::fs::write(&out, "mine").unwrap();
-    let error = convert(&tiny(), &out, &options(Packing::Int8, Method::RoundToNearest), &mut Quietly).unwrap_err();
+    let error =
+        convert(&tiny(), &out, &options(Packing::Int8, Method::RoundToNearest), &mut Quietly).unwrap_err();
     assert!(error.to_string().contains("already exists"), "{error}");
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "mine");
     std::fs::remove_file(&out).unwrap();
 
-    struct Impatient;
-    impl apr_quantize::Watch for Impatient {
-        fn step(&mut self, done: usize, _: usize, _: &str) -> bool {
-            done < 5
-        }
-    }
     let error = convert(&tiny(), &out, &options(Packing::Int8, gptq()), &mut Impatient).unwrap_err();
     assert!(matches!(error, ConvertError::Cancelled), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
-    assert!(matches!(sequences(&[TokenId(1); 100], 4), Err(ConvertError::Calibration { found: 100, needed: 512 })));
+    assert!(matches!(
+        sequences(&[TokenId(1); 100], 4),
+        Err(ConvertError::Calibration { found: 100, needed: 512 })
+    ));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apr_format::AprFile;
-use apr_generation::{CausalLm, LogitRows, MAX_DRAFTS, Logits, ModelError, Probe, TensorKey};
+use apr_generation::{CausalLm, LogitRows, Logits, MAX_DRAFTS, ModelError, Probe, TensorKey};
 use apr_tensor::Compute;
 use apr_tokenizer::TokenId;
 

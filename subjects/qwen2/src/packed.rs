@@ -104,8 +104,8 @@ fn attention(
         rounded,
         &mut [
             stored(&weights.q_proj, queries), // [n, num_heads * head_dim]
-            stored(&weights.k_proj, keys), // [n, num_kv_heads * head_dim]
-            stored(&weights.v_proj, values), // [n, num_kv_heads * head_dim]
+            stored(&weights.k_proj, keys),    // [n, num_kv_heads * head_dim]
+            stored(&weights.v_proj, values),  // [n, num_kv_heads * head_dim]
         ],
     );
     pass.show(layer, Site::QProj, queries);

@@ -20,9 +20,8 @@ fn matrix(rng: &mut ChaCha8Rng, packing: Packing, n: usize, k: usize, extreme: b
         let values: Vec<i8> = (0..BLOCK_ROWS * k)
             .map(|_| if extreme { [low, high][rng.random_range(0..2)] } else { rng.random_range(low..=high) })
             .collect();
-        let scales: Vec<f16> = (0..BLOCK_ROWS * k / GROUP)
-            .map(|_| f16::from_f32(rng.random_range(-0.02_f32..0.02)))
-            .collect();
+        let scales: Vec<f16> =
+            (0..BLOCK_ROWS * k / GROUP).map(|_| f16::from_f32(rng.random_range(-0.02_f32..0.02))).collect();
         let mut tile = vec![0; packing.n_bytes(&[BLOCK_ROWS, k]).unwrap()];
         packing.pack_rows(&values, &scales, &mut tile);
         bytes.extend(tile);
@@ -34,7 +33,13 @@ fn matrix(rng: &mut ChaCha8Rng, packing: Packing, n: usize, k: usize, extreme: b
 fn activations(rng: &mut ChaCha8Rng, n: usize, extreme: bool) -> Vec<f32> {
     let magnitude = 10_f32.powi(rng.random_range(-3..4));
     (0..n)
-        .map(|_| if extreme { [-magnitude, magnitude][rng.random_range(0..2)] } else { rng.random_range(-magnitude..magnitude) })
+        .map(|_| {
+            if extreme {
+                [-magnitude, magnitude][rng.random_range(0..2)]
+            } else {
+                rng.random_range(-magnitude..magnitude)
+            }
+        })
         .collect()
 }
 
@@ -78,7 +83,9 @@ fn packed_products_equal_the_scalar_file_bit_for_bit_and_the_sum_of_rounded_valu
                     let (row, column) = (index / n, index % n);
                     let mut exact = 0.0;
                     let mut slack = 1e-3;
-                    for (x, w) in x[row * k..][..k].chunks(GROUP).zip(weights[column * k..][..k].chunks(GROUP)) {
+                    for (x, w) in
+                        x[row * k..][..k].chunks(GROUP).zip(weights[column * k..][..k].chunks(GROUP))
+                    {
                         let largest = x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
                         let step = f64::from(largest) / 127.0;
                         for (x, w) in x.iter().zip(w) {
@@ -88,11 +95,20 @@ fn packed_products_equal_the_scalar_file_bit_for_bit_and_the_sum_of_rounded_valu
                     }
                     let exact = exact + f64::from(bias[column]);
                     slack += 1e-5 * f64::from(bias[column].abs());
-                    assert!((f64::from(y) - exact).abs() <= slack, "{what} at [{row}, {column}]: {y}, not {exact}");
+                    assert!(
+                        (f64::from(y) - exact).abs() <= slack,
+                        "{what} at [{row}, {column}]: {y}, not {exact}"
+                    );
                 }
                 for compute in contenders() {
                     let y = products(&compute, &x, &w, &bias);
-                    assert_eq!(bits(&y), bits(&expected), "{what}, {}, {} threads", compute.kernels(), compute.n_threads());
+                    assert_eq!(
+                        bits(&y),
+                        bits(&expected),
+                        "{what}, {}, {} threads",
+                        compute.kernels(),
+                        compute.n_threads()
+                    );
                 }
             }
         }

@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use apr_tensor::{
-    AttentionShape, BLOCK_ROWS, Compute, GROUP, Output, PackedProduct, Packing, RoundedRows, Tensor, TiledHeadCache,
+    AttentionShape, BLOCK_ROWS, Compute, GROUP, Output, PackedProduct, Packing, RoundedRows, Tensor,
+    TiledHeadCache,
 };
 use bytes::Bytes;
 use half::f16;
@@ -48,10 +49,16 @@ fn attention_follows_its_definition_and_rows_do_not_depend_on_one_another() {
     let seed = seed();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let narrow = |values: Vec<f32>| values.into_iter().map(f16::from_f32).collect::<Vec<f16>>();
-    for (n_heads, n_kv_heads, head_dim, start, n_queries) in
-        [(14, 2, 64, 0, 21), (14, 2, 64, 700, 1), (6, 2, 32, 5, 9), (3, 3, 16, 30, 1), (5, 1, 48, 15, 17), (16, 2, 64, 16, 2)]
-    {
-        let what = format!("APR_TEST_SEED={seed}, {n_heads}/{n_kv_heads} heads of {head_dim}, {start}+{n_queries}");
+    for (n_heads, n_kv_heads, head_dim, start, n_queries) in [
+        (14, 2, 64, 0, 21),
+        (14, 2, 64, 700, 1),
+        (6, 2, 32, 5, 9),
+        (3, 3, 16, 30, 1),
+        (5, 1, 48, 15, 17),
+        (16, 2, 64, 16, 2),
+    ] {
+        let what =
+            format!("APR_TEST_SEED={seed}, {n_heads}/{n_kv_heads} heads of {head_dim}, {start}+{n_queries}");
         let shape = AttentionShape { n_heads, n_kv_heads, head_dim, start, n_queries };
         let (group, n_positions) = (n_heads / n_kv_heads, start + n_queries);
         let queries = random(&mut rng, n_queries * n_heads * head_dim, 3.0);
@@ -70,7 +77,13 @@ fn attention_follows_its_definition_and_rows_do_not_depend_on_one_another() {
             let mut scores = vec![f32::NAN; n_heads * shape.n_pairs()];
             compute.attention_tiled(shape, &queries, &caches, &mut out, Some(&mut scores));
             let first = first.get_or_insert_with(|| (bits(&out), bits(&scores)));
-            assert_eq!(first, &(bits(&out), bits(&scores)), "{what}, {} {}", compute.kernels(), compute.n_threads());
+            assert_eq!(
+                first,
+                &(bits(&out), bits(&scores)),
+                "{what}, {} {}",
+                compute.kernels(),
+                compute.n_threads()
+            );
             for query in 0..n_queries {
                 let row = query * n_heads * head_dim..(query + 1) * n_heads * head_dim;
                 let one = AttentionShape { start: start + query, n_queries: 1, ..shape };
@@ -100,8 +113,11 @@ fn attention_follows_its_definition_and_rows_do_not_depend_on_one_another() {
                 let weights: Vec<f64> = exact.iter().map(|score| (score - max).exp()).collect();
                 let total: f64 = weights.iter().sum();
                 for i in 0..head_dim {
-                    let exact: f64 =
-                        weights.iter().enumerate().map(|(key, w)| w * values[key * head_dim + i].to_f64()).sum();
+                    let exact: f64 = weights
+                        .iter()
+                        .enumerate()
+                        .map(|(key, w)| w * values[key * head_dim + i].to_f64())
+                        .sum();
                     let value = f64::from(f32::from_bits(out[(query * n_heads + head) * head_dim + i]));
                     assert!((value - exact / total).abs() < 2e-5, "{what}: {value}, not {}", exact / total);
                 }
@@ -141,7 +157,10 @@ fn a_gated_product_is_the_gate_of_both_products_rounded() {
                 let mut gated = RoundedRows::default();
                 compute.multiply_gated(&rows, &gate, &up, &mut gated);
                 let mut y = vec![f32::NAN; m * 32];
-                compute.multiply_rounded(&gated, &mut [PackedProduct { w: &down, output: Output::Store(&mut y, None) }]);
+                compute.multiply_rounded(
+                    &gated,
+                    &mut [PackedProduct { w: &down, output: Output::Store(&mut y, None) }],
+                );
 
                 let (mut g, mut u) = (vec![0.0; m * n], vec![0.0; m * n]);
                 compute.multiply_rounded(
@@ -154,7 +173,10 @@ fn a_gated_product_is_the_gate_of_both_products_rounded() {
                 compute.silu_mul(&mut g, &u);
                 compute.round_rows(&g, n, &mut gated);
                 let mut apart = vec![f32::NAN; m * 32];
-                compute.multiply_rounded(&gated, &mut [PackedProduct { w: &down, output: Output::Store(&mut apart, None) }]);
+                compute.multiply_rounded(
+                    &gated,
+                    &mut [PackedProduct { w: &down, output: Output::Store(&mut apart, None) }],
+                );
                 let what = format!("APR_TEST_SEED={seed}, {packing:?} {m}x{n}x{k}, {}", compute.kernels());
                 assert_eq!(bits(&y), bits(&apart), "{what}");
                 assert_eq!(expected.get_or_insert_with(|| bits(&y)), &bits(&y), "{what}");
@@ -183,9 +205,11 @@ fn norms_and_rotations_in_f32_follow_their_equations() {
         compute.rms_norm_rounded(&x, &gain, 1e-6, &mut rows, Some(&mut shown));
         assert_eq!(bits(&shown), bits(&normed), "what is rounded is shown");
         let [mut fused, mut apart] = [(); 2].map(|()| vec![0.0; m * 16]);
-        compute.multiply_rounded(&rows, &mut [PackedProduct { w: &w, output: Output::Store(&mut fused, None) }]);
+        compute
+            .multiply_rounded(&rows, &mut [PackedProduct { w: &w, output: Output::Store(&mut fused, None) }]);
         compute.round_rows(&normed, k, &mut rows);
-        compute.multiply_rounded(&rows, &mut [PackedProduct { w: &w, output: Output::Store(&mut apart, None) }]);
+        compute
+            .multiply_rounded(&rows, &mut [PackedProduct { w: &w, output: Output::Store(&mut apart, None) }]);
         assert_eq!(bits(&fused), bits(&apart));
         let mut rotated = x.clone();
         compute.rotate_halves_narrow(&mut rotated, head_dim, &angles);
@@ -204,7 +228,10 @@ fn norms_and_rotations_in_f32_follow_their_equations() {
                     let (sin, cos) = f64::from(turns[row * head_dim / 2 + i]).sin_cos();
                     let (a, b) = (f64::from(x[i]), f64::from(x[head_dim / 2 + i]));
                     let rotated = &rotated[row * k + head * head_dim..][..head_dim];
-                    assert!((f64::from(rotated[i]) - (a * cos - b * sin)).abs() < 2e-5, "APR_TEST_SEED={seed}");
+                    assert!(
+                        (f64::from(rotated[i]) - (a * cos - b * sin)).abs() < 2e-5,
+                        "APR_TEST_SEED={seed}"
+                    );
                     assert!(
                         (f64::from(rotated[head_dim / 2 + i]) - (b * cos + a * sin)).abs() < 2e-5,
                         "APR_TEST_SEED={seed}"
@@ -225,7 +252,8 @@ fn values_that_are_not_finite_stay_so_through_rounding() {
             let mut rows = RoundedRows::default();
             compute.round_rows(&x, 64, &mut rows);
             let mut y = vec![0.0; 16];
-            compute.multiply_rounded(&rows, &mut [PackedProduct { w: &w, output: Output::Store(&mut y, None) }]);
+            compute
+                .multiply_rounded(&rows, &mut [PackedProduct { w: &w, output: Output::Store(&mut y, None) }]);
             assert!(y.iter().all(|y| !y.is_finite()), "{} {bad}: {y:?}", compute.kernels());
         }
     }

@@ -6,11 +6,11 @@ use anyhow::{Context, Result, bail};
 use apr_evaluate::{Counting, EvaluationError, evaluate, windows};
 use apr_format::{AprFile, Overwrite};
 use apr_generation::CausalLm;
-use apr_qwen2::{LoadOptions, Qwen2};
 use apr_quantize::{
     CALIBRATION_TEXT, ConvertError, ConvertOptions, Converted, EVALUATION_TEXT, Head, Method, Watch, convert,
     sequences,
 };
+use apr_qwen2::{LoadOptions, Qwen2};
 use apr_tensor::Packing;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -30,11 +30,9 @@ const WINDOW: usize = 512;
 /// Keys and values keep 8 bits in a 4-bit model, and so does the head unless --head says otherwise. When the file is
 /// written, both models are evaluated on a text, and the summary says what the conversion changed.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  apr convert model.apr --quantize int8 -o model-int8.apr\n  \
+#[command(after_help = "Examples:\n  apr convert model.apr --quantize int8 -o model-int8.apr\n  \
                         apr convert model.apr --quantize int4 --calibration notes.txt -o model-int4.apr\n  \
-                        apr convert model.apr --quantize int4 --method rtn --no-eval -o quick.apr"
-)]
+                        apr convert model.apr --quantize int4 --method rtn --no-eval -o quick.apr")]
 pub(crate) struct Args {
     /// The model, with float weights.
     model: PathBuf,

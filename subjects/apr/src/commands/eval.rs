@@ -21,11 +21,9 @@ use crate::{model, text};
 /// compared with another model token by token: the ratio of the perplexities, the Kullback-Leibler divergence from
 /// the other's distribution, and how often both hold the same token for the likeliest.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  apr eval model.apr --dataset notes.txt\n  \
+#[command(after_help = "Examples:\n  apr eval model.apr --dataset notes.txt\n  \
                         apr eval model.apr --dataset wikitext-2 --windows 40\n  \
-                        apr eval small.apr --against model.apr --dataset wikitext-2 --json"
-)]
+                        apr eval small.apr --against model.apr --dataset wikitext-2 --json")]
 pub(crate) struct Args {
     /// The model.
     model: PathBuf,
@@ -107,7 +105,9 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
     let ids = tokenizer.encode(&text);
     let (counting, stride) = match args.count {
         Whose::LlamaCpp if args.stride.is_some() => {
-            bail!("--stride says nothing with --count llama.cpp\nhint: add --count hugging-face, or leave it out")
+            bail!(
+                "--stride says nothing with --count llama.cpp\nhint: add --count hugging-face, or leave it out"
+            )
         }
         Whose::LlamaCpp => (Counting::LlamaCpp, None),
         Whose::HuggingFace => (Counting::HuggingFace, Some(args.stride.unwrap_or(args.window / 2))),
@@ -115,8 +115,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
     let limit = args.windows.map(|n| n as usize);
     let windows = windows(counting, ids.len(), args.window, stride.unwrap_or_default(), limit)
         .with_context(|| format!("failed to evaluate on `{}`", dataset.display()))?;
-    let options =
-        LoadOptions { context_length: Some(args.window), n_threads: args.threads.map(usize::from) };
+    let options = LoadOptions { context_length: Some(args.window), n_threads: args.threads.map(usize::from) };
     let mut model = Qwen2::load(&file, options)?;
     let mut other = match &args.against {
         Some(path) => {

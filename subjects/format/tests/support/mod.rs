@@ -93,6 +93,7 @@ pub(crate) fn encode(dtype: DType, values: impl Iterator<Item = f32>) -> Vec<u8>
         DType::F32 => values.flat_map(f32::to_le_bytes).collect(),
         DType::F16 => values.flat_map(|value| half::f16::from_f32(value).to_le_bytes()).collect(),
         DType::Bf16 => values.flat_map(|value| half::bf16::from_f32(value).to_le_bytes()).collect(),
+        DType::Int8 | DType::Int4 => panic!("values are packed by `apr-quantize`"),
     }
 }
 

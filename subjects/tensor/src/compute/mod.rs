@@ -15,8 +15,8 @@ use crate::kernels::{
 use crate::team::Team;
 use crate::{DType, Packing, Tensor};
 
-pub use tiled::TiledHeadCache;
 pub use rounded::{Output, Product as PackedProduct, RoundedRows};
+pub use tiled::TiledHeadCache;
 
 /// A thread team and the kernels this processor runs fastest; everything a forward pass computes goes through it.
 ///

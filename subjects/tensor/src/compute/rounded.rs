@@ -147,7 +147,8 @@ impl Compute {
         }
         let jobs = &jobs;
         self.team.run(n_parts, &|part| {
-            let job = jobs.iter().rfind(|job| job.first_part <= part).expect("the first job begins at part 0");
+            let job =
+                jobs.iter().rfind(|job| job.first_part <= part).expect("the first job begins at part 0");
             let first = (part - job.first_part) * job.part_tiles;
             // SAFETY: lengths were checked above; the parts' columns are disjoint; the table is one `available` offered;
             // `Tensor` guarantees the blocks of `[n, k]`.

@@ -6,6 +6,7 @@
     clippy::inline_always,
     reason = "generic kernels must be inlined into the function that enables their instruction set"
 )]
+#![expect(clippy::needless_range_loop, reason = "the rows of a tile index several arrays at once")]
 
 mod attention;
 #[cfg(target_arch = "x86_64")]

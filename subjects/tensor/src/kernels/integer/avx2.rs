@@ -57,8 +57,7 @@ impl Dots for Avx2Dots {
                     let weights = _mm256_loadu_si256(w.add(j * VECTOR + 32 * half).cast());
                     for m in 0..M {
                         let x = four(x[m].values.add(4 * j));
-                        let pairs =
-                            _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(weights, x));
+                        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(weights, x));
                         let products = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
                         sums[m][half] = _mm256_add_epi32(sums[m][half], products);
                     }

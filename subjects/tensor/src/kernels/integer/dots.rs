@@ -37,9 +37,8 @@ pub(crate) trait Dots {
     #[inline(always)]
     unsafe fn quantize(x: *const f32, values: *mut i8) -> (f32, i32) {
         // SAFETY: both are valid for a group.
-        let (x, values) = unsafe {
-            (std::slice::from_raw_parts(x, GROUP), std::slice::from_raw_parts_mut(values, GROUP))
-        };
+        let (x, values) =
+            unsafe { (std::slice::from_raw_parts(x, GROUP), std::slice::from_raw_parts_mut(values, GROUP)) };
         // As integers, magnitudes compare as they do as floats, and NaN is above all of them.
         let largest = x.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff_ffff));
         let largest = f32::from_bits(largest);

@@ -29,7 +29,8 @@ pub(crate) struct IntegerTable {
     /// Some rounds of exact sums; see `peaks`.
     pub(crate) peak: unsafe fn(rounds: usize) -> f32,
     /// Rounds `n` values, a multiple of 32.
-    pub(crate) quantize: unsafe fn(x: *const f32, n: usize, values: *mut i8, scales: *mut f32, sums: *mut i32),
+    pub(crate) quantize:
+        unsafe fn(x: *const f32, n: usize, values: *mut i8, scales: *mut f32, sums: *mut i32),
 }
 
 /// The kernels for one packing.

@@ -154,7 +154,12 @@ unsafe fn tile<D: Dots, P: Packed, const M: usize, const T: usize>(
                     let block = w[t].add(block * P::PACKING.block_bytes());
                     let values = (P::PACKING.block_bytes() - SCALES_BYTES) / BLOCK_GROUPS;
                     let dots = P::dots::<D, M>(block.add(SCALES_BYTES + in_block * values), groups);
-                    let scales: D::Floats = F16Bits::load(block.cast::<F16Bits>().add(in_block * BLOCK_ROWS));
+                    #[expect(
+                        clippy::cast_ptr_alignment,
+                        reason = "`Tensor` has blocks start at even addresses"
+                    )]
+                    let scales = block.cast::<F16Bits>().add(in_block * BLOCK_ROWS);
+                    let scales: D::Floats = F16Bits::load(scales);
                     for m in 0..M {
                         let x_scale = *x.scales.add((row + m) * n_groups + group);
                         let scales = scales.mul(D::Floats::splat(x_scale));
@@ -306,7 +311,13 @@ unsafe fn silu_mul<L: crate::kernels::lanes::Lanes32>(gate: L, up: L) -> L {
 /// # Safety
 /// `x` and `values` are valid for `n` elements, `scales` and `sums` for `n / 32`; the instruction set of `D` is present.
 #[inline(always)]
-pub(crate) unsafe fn quantize<D: Dots>(x: *const f32, n: usize, values: *mut i8, scales: *mut f32, sums: *mut i32) {
+pub(crate) unsafe fn quantize<D: Dots>(
+    x: *const f32,
+    n: usize,
+    values: *mut i8,
+    scales: *mut f32,
+    sums: *mut i32,
+) {
     for group in 0..n / GROUP {
         // SAFETY: groups stay below `n / 32`.
         unsafe {
