@@ -111,3 +111,144 @@ pub fn evaluation_text(text: &str, workspace: &Workspace) -> Option<std::path::P
         workspace.data_file(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::choose;
+    use crate::workspace::sample::Checkout;
+
+    /// What is missing and how to get it.
+    fn missing(need: Need, checkout: &Checkout, model: &ModelChoice) -> (String, String) {
+        let undecided = available(need, &checkout.workspace(), model).unwrap_err();
+        (undecided.what, undecided.remedy)
+    }
+
+    /// A model that is a file nobody described.
+    fn nobodys(checkout: &Checkout) -> ModelChoice {
+        let path = checkout.path().join("nobodys.apr");
+        std::fs::write(&path, "anything").unwrap();
+        choose(path.to_str(), &checkout.workspace()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(need: Need, checkout: &Checkout, model: &ModelChoice, what: &str, remedy: &str) {
+        assert_eq!(missing(need, checkout, model), (what.to_owned(), remedy.to_owned()), "{need:?}");
+    }
+
+    #[test]
+    fn a_model_that_is_not_there_says_how_to_get_it() {
+        let checkout = Checkout::new();
+        let (mut own, mut known) = (nobodys(&checkout), choose(None, &checkout.workspace()).unwrap());
+        assert_eq!(available(Need::Model, &checkout.workspace(), &own), Ok(()));
+        own.path = "/nowhere/nobodys.apr".into();
+        known.path = "/nowhere/tiny.apr".into();
+        for need in [Need::Model, Need::ReleaseModel] {
+            let what = "there is no model at `/nowhere/nobodys.apr`";
+            check(need, &checkout, &own, what, "name another with --model");
+            let what = "there is no model at `/nowhere/tiny.apr`";
+            check(need, &checkout, &known, what, "git checkout golden/tiny/tiny.apr");
+        }
+    }
+
+    #[test]
+    fn a_small_model_stands_in_for_the_released_one_and_any_other_is_taken_for_one() {
+        let checkout = Checkout::new();
+        let known = choose(None, &checkout.workspace()).unwrap();
+        check(
+            Need::ReleaseModel,
+            &checkout,
+            &known,
+            "the claim is about the released model, `tiny` only stands in for it",
+            "make model && cargo probador full --model release",
+        );
+        let own = nobodys(&checkout);
+        assert_eq!(available(Need::ReleaseModel, &checkout.workspace(), &own), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_recorded_of_a_model_that_nobody_described() {
+        let checkout = Checkout::new();
+        let own = nobodys(&checkout);
+        let described = "add it there: where it comes from, its fingerprints, its perplexity";
+        let unknown = "`nobodys` is not described in golden/models.yaml";
+        for (need, what, remedy) in [
+            (Need::KnownModel, unknown, described),
+            (Need::EvaluationText, unknown, described),
+            (
+                Need::Goldens,
+                "there are no golden traces of `nobodys`",
+                "scripts/generate_golden_traces.py, into golden/nobodys",
+            ),
+            (
+                Need::TokenizerGolden,
+                "no ids of other tokenizers are recorded for `nobodys`",
+                "scripts/generate_tokenizer_golden.py, into golden/nobodys",
+            ),
+            (
+                Need::ReferenceWeights,
+                "no reference statistics of the weights of `nobodys`",
+                "scripts/weight_statistics.py, into golden/nobodys",
+            ),
+        ] {
+            check(need, &checkout, &own, what, remedy);
+            let known = choose(None, &checkout.workspace()).unwrap();
+            assert_eq!(available(need, &checkout.workspace(), &known), Ok(()), "{need:?}");
+        }
+    }
+
+    #[test]
+    fn an_evaluation_text_is_looked_for_where_its_name_says() {
+        let checkout = Checkout::new();
+        let mut known = choose(None, &checkout.workspace()).unwrap();
+        for text in ["golden/tiny/no-such-text.txt", "no-such-text.txt"] {
+            known.known.as_mut().unwrap().perplexity.text = text.to_owned();
+            let what = format!("the evaluation text `{text}` is not here");
+            let remedy = "put it into the folder that APR_DATA_DIR names";
+            check(Need::EvaluationText, &checkout, &known, &what, remedy);
+        }
+        let data = checkout.path().join("../shared/data");
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(data.join("no-such-text.txt"), "text").unwrap();
+        assert_eq!(available(Need::EvaluationText, &checkout.workspace(), &known), Ok(()));
+    }
+
+    #[test]
+    fn sources_and_results_that_are_not_here_say_what_makes_them() {
+        let checkout = Checkout::new();
+        let known = choose(None, &checkout.workspace()).unwrap();
+        let clippy = "no result of clippy is stored for this tree";
+        check(Need::StoredResult, &checkout, &known, clippy, "cargo probador lint --clippy");
+        checkout.write(crate::stored::CLIPPY, "{}");
+        assert_eq!(available(Need::StoredResult, &checkout.workspace(), &known), Ok(()));
+        assert_eq!(available(Need::SourceTree, &checkout.workspace(), &known), Ok(()));
+        checkout.remove("subjects");
+        let sources = "the sources are not here";
+        check(Need::SourceTree, &checkout, &known, sources, "run it in a checkout");
+        for (need, what) in [
+            (Need::Wasm, "there is no WebAssembly build"),
+            (Need::Profiler, "there is no profiler"),
+            (Need::Rapl, "this machine has no readable energy counters"),
+            (Need::WallMeter, "no power meter is attached"),
+        ] {
+            check(need, &checkout, &known, what, "");
+        }
+    }
+
+    #[test]
+    fn a_stored_result_that_cannot_be_read_is_looked_at_and_one_that_is_missing_is_made() {
+        let checkout = Checkout::new();
+        let known = choose(None, &checkout.workspace()).unwrap();
+        for (need, file) in
+            [(Need::Coverage, COVERAGE), (Need::CoreCoverage, COVERAGE), (Need::Mutants, MUTANTS)]
+        {
+            checkout.remove(file);
+            let (what, remedy) = missing(need, &checkout, &known);
+            assert!(what.contains("stored") && remedy.starts_with("cargo probador "), "{what}; {remedy}");
+            checkout.write(file, "not JSON");
+            let (what, remedy) = missing(need, &checkout, &known);
+            assert!(what.contains(file), "{what}");
+            assert_eq!(remedy, format!("look at {file}"));
+        }
+    }
+}

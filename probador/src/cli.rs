@@ -495,4 +495,21 @@ mod tests {
         let arguments = SelectionArgs { names: vec!["c4".into(), "mask".into()], ..SelectionArgs::default() };
         assert_eq!(arguments.resolve(None).substrings, ["::c4_", "mask"]);
     }
+
+    #[test]
+    fn a_share_of_a_hundred_is_a_number_from_0_to_100() {
+        let good = ["0", "85", "99.5", "100"].map(percent);
+        assert_eq!(good, [Ok(0.0), Ok(85.0), Ok(99.5), Ok(100.0)]);
+        for text in ["-1", "100.1", "nan", "inf"] {
+            assert_eq!(percent(text), Err(format!("{text} is not between 0 and 100")));
+        }
+        assert_eq!(percent("most"), Err("`most` is no number".to_owned()));
+    }
+
+    #[test]
+    fn help_is_data_and_wrong_usage_is_not() {
+        let ends = |words: &[&str]| main(words.iter().map(OsString::from).collect());
+        assert_eq!(ends(&["cargo-probador", "--version"]), ExitStatus::Pass);
+        assert_eq!(ends(&["cargo-probador", "coverage", "--fail-under", "101"]), ExitStatus::Usage);
+    }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
 use std::time::Instant;
 
 use rustix::fs::{FlockOperation, flock};
@@ -99,22 +100,10 @@ impl Engine {
         let started = Instant::now();
         let judged = catch_unwind(AssertUnwindSafe(|| self.judge(case)));
         evidence.seconds = started.elapsed().as_secs_f64();
-        let verdict = match judged {
-            Ok(Ok(judgement)) => {
-                let verdict = judgement.verdict();
-                evidence.measurements = judgement.measurements;
-                evidence.notes = judgement.notes;
-                evidence.inputs = judgement.inputs;
-                verdict
-            }
-            Ok(Err(CheckError::Undecided(undecided))) => Verdict::Undecided(undecided),
-            Ok(Err(CheckError::Broken(error))) => inconclusive(format!("{error:#}")),
-            Err(panic) => inconclusive(format!("the check panicked: {}", panic_message(panic.as_ref()))),
-        };
         Outcome {
             case: case.id.clone(),
             subject: case.subject.clone(),
-            verdict,
+            verdict: verdict(judged, &mut evidence),
             known_before: false,
             evidence,
         }
@@ -173,7 +162,7 @@ impl Engine {
         let cpu = cpu_info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         Machine {
             cpu: cpu.map_or_else(|| "unknown processor".to_owned(), |(_, name)| name.trim().to_owned()),
-            n_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            n_threads: thread::available_parallelism().map_or(1, usize::from),
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         }
     }
@@ -211,6 +200,22 @@ fn check_claim(claim: &Claim, context: &Context) -> Result<Judgement, CheckError
     }
 }
 
+/// The verdict of what was judged, whose figures and remarks become evidence.
+fn verdict(judged: thread::Result<Result<Judgement, CheckError>>, evidence: &mut Evidence) -> Verdict {
+    match judged {
+        Ok(Ok(judgement)) => {
+            let verdict = judgement.verdict();
+            evidence.measurements = judgement.measurements;
+            evidence.notes = judgement.notes;
+            evidence.inputs = judgement.inputs;
+            verdict
+        }
+        Ok(Err(CheckError::Undecided(undecided))) => Verdict::Undecided(undecided),
+        Ok(Err(CheckError::Broken(error))) => inconclusive(format!("{error:#}")),
+        Err(panic) => inconclusive(format!("the check panicked: {}", panic_message(panic.as_ref()))),
+    }
+}
+
 fn inconclusive(what: String) -> Verdict {
     Verdict::Undecided(Undecided {
         reason: Reason::Inconclusive,
@@ -227,4 +232,126 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 /// The golden tensors that the model's manifest names; none when it has no manifest.
 fn golden_tensors(workspace: &Workspace, model: &ModelChoice) -> Result<Vec<GoldenTensor>, LoadError> {
     checks::golden::index(workspace, &model.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::CaseId;
+    use crate::workspace::sample::Checkout;
+
+    fn engine(checkout: &Checkout, model: &str, seed: Option<u64>) -> Engine {
+        Engine::open(checkout.workspace(), &Options { model: Some(model.to_owned()), seed }).unwrap()
+    }
+
+    /// An engine on a file that is no model.
+    fn on_broken(checkout: &Checkout) -> Engine {
+        let path = checkout.path().join("broken.apr");
+        std::fs::write(&path, "no model").unwrap();
+        engine(checkout, path.to_str().unwrap(), None)
+    }
+
+    fn case<'e>(engine: &'e Engine, id: &str) -> &'e Case {
+        let id = id.parse().unwrap();
+        engine.cases().iter().find(|case| case.claim() == Some(id)).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_decided_is_known_before_and_says_how_to_run_it_again() {
+        let checkout = Checkout::new();
+        let engine = engine(&checkout, "tiny", Some(5));
+        let case = case(&engine, "J1");
+        let outcome = engine.run(case);
+        assert_eq!(outcome.verdict, Verdict::Undecided(case.undecided.clone().unwrap()));
+        assert!(outcome.known_before && !outcome.is_red());
+        let rerun = format!("cargo probador full --model tiny --exact {} --seed 5", case.id);
+        assert_eq!(outcome.evidence, Evidence { rerun, ..Evidence::default() });
+    }
+
+    #[test]
+    fn a_check_that_breaks_or_lacks_something_at_the_last_moment_is_undecided_and_red() {
+        let checkout = Checkout::new();
+        let engine = on_broken(&checkout);
+        let outcome = engine.run(case(&engine, "A4"));
+        let Verdict::Undecided(undecided) = &outcome.verdict else { panic!("{outcome:?}") };
+        assert_eq!(
+            (undecided.reason, undecided.remedy.as_str()),
+            (Reason::Inconclusive, "run it again alone")
+        );
+        assert!(undecided.what.contains("broken.apr"), "{}", undecided.what);
+        assert!(!outcome.known_before && outcome.is_red());
+
+        let subject = Subject::Golden { model: "broken".into(), prompt: "p".into(), tensor: "logits".into() };
+        let golden = Case {
+            id: CaseId::golden("broken", "p", "logits"),
+            subject,
+            undecided: None,
+            ..case(&engine, "A4").clone()
+        };
+        let outcome = engine.run(&golden);
+        let missing = Undecided::unverified(
+            "there are no golden traces of `broken`",
+            "scripts/generate_golden_traces.py",
+        );
+        assert_eq!(outcome.verdict, Verdict::Undecided(missing));
+        assert!(outcome.is_red());
+    }
+
+    #[test]
+    fn a_panic_is_an_outcome_with_its_words() {
+        let said = |panic: Box<dyn std::any::Any + Send>| {
+            let mut evidence = Evidence::default();
+            match verdict(Err(panic), &mut evidence) {
+                Verdict::Undecided(Undecided { reason: Reason::Inconclusive, what, .. }) => what,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(said(Box::new("no more memory")), "the check panicked: no more memory");
+        assert_eq!(said(Box::new("row 7".to_owned())), "the check panicked: row 7");
+        assert_eq!(said(Box::new(7)), "the check panicked: without a message");
+    }
+
+    #[test]
+    fn what_a_judgement_measured_and_noted_is_evidence() {
+        let mut judgement = Judgement::new();
+        judgement.at_most("differences", 3.0, 2.0, "", 5);
+        judgement.note("a remark");
+        judgement.input("model", "ab");
+        let mut evidence = Evidence::default();
+        let verdict = verdict(Ok(Ok(judgement.clone())), &mut evidence);
+        assert_eq!(verdict, judgement.verdict());
+        assert!(matches!(verdict, Verdict::Fail { .. }));
+        assert_eq!(
+            (evidence.measurements, evidence.notes),
+            (judgement.measurements, vec!["a remark".to_owned()])
+        );
+        assert_eq!(evidence.inputs["model"], "ab");
+    }
+
+    #[test]
+    fn what_nothing_checks_yet_and_what_no_tool_has_measured_is_undecided() {
+        let checkout = Checkout::new();
+        checkout.remove(crate::mutants::MUTANTS);
+        let engine = engine(&checkout, "tiny", None);
+        for (id, expected) in [
+            ("J1", "unverified: nothing checks this yet"),
+            ("I4", "unverified: no result of the mutants of "),
+        ] {
+            let claim = engine.checklist().claim(id.parse().unwrap()).unwrap();
+            match judge_claim(claim, engine.context()) {
+                Err(CheckError::Undecided(undecided)) => {
+                    assert!(undecided.to_string().starts_with(expected), "{undecided}");
+                }
+                other => panic!("{id}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_machine_is_described() {
+        let checkout = Checkout::new();
+        let machine = engine(&checkout, "tiny", None).machine();
+        assert!(machine.n_threads > 0 && !machine.cpu.is_empty());
+        assert_eq!(machine.os, format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
+    }
 }

@@ -292,4 +292,55 @@ mod tests {
         assert_eq!(one.to_string(), "1 claim is undecided: J16");
         assert_eq!(two.to_string(), "2 claims passed with a proof of an earlier state: A1 A2");
     }
+
+    #[test]
+    fn every_reason_has_its_sentence_for_one_and_for_many_and_what_to_do() {
+        for (bar, one, two, remedy) in [
+            (
+                Bar::Unbelievable,
+                "the run contradicts itself",
+                "the run contradicts itself",
+                "this is a defect of the engine or of what it ran on; run it again alone",
+            ),
+            (
+                Bar::Failed,
+                "1 case failed",
+                "2 cases failed",
+                "the report says what was observed and how to run each case again",
+            ),
+            (
+                Bar::Undecided,
+                "1 claim is undecided",
+                "2 claims are undecided",
+                "the report says what each claim waits for",
+            ),
+            (
+                Bar::WaiverNotInForce,
+                "1 claim is undecided under a waiver that is not in force",
+                "2 claims are undecided under a waiver that is not in force",
+                "decide the claim, or grant the waiver anew in checklist/waivers.yaml",
+            ),
+            (
+                Bar::WaiverNeedless,
+                "1 claim passed without the waiver that is still there",
+                "2 claims passed without the waiver that is still there",
+                "remove the waiver from checklist/waivers.yaml",
+            ),
+            (
+                Bar::Unproven,
+                "1 claim passed without a proof that the check can fail",
+                "2 claims passed without a proof that the check can fail",
+                "cargo probador prove",
+            ),
+            (
+                Bar::Stale,
+                "1 claim passed with a proof of an earlier state",
+                "2 claims passed with a proof of an earlier state",
+                "cargo probador prove",
+            ),
+        ] {
+            assert_eq!((bar.sentence(1).as_str(), bar.sentence(2).as_str()), (one, two));
+            assert_eq!(bar.remedy(), remedy);
+        }
+    }
 }

@@ -117,3 +117,36 @@ fn conclude(outcome: &Outcome) -> Result<(), Failed> {
         (Verdict::Undecided(undecided), _) => Err(format!("{undecided}\nhint: {rerun}").into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{CaseId, Evidence, Undecided};
+
+    fn concluded(subject: &Subject, verdict: Verdict) -> Result<(), String> {
+        let outcome = Outcome {
+            case: CaseId::canary(),
+            subject: subject.clone(),
+            verdict,
+            known_before: false,
+            evidence: Evidence { rerun: "run it so".to_owned(), ..Evidence::default() },
+        };
+        conclude(&outcome).map_err(|failed| failed.message().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_claim_passes_green_and_the_canary_red() {
+        let red = || Verdict::Fail { diagnosis: "off by 2".to_owned() };
+        let undecided = || Verdict::Undecided(Undecided::unverified("no model", "get one"));
+        let claim = Subject::Claim("A1".parse().unwrap());
+        assert_eq!(concluded(&claim, Verdict::Pass), Ok(()));
+        assert_eq!(concluded(&claim, red()), Err("off by 2\nhint: run it so".to_owned()));
+        let waits = "unverified: no model; get one\nhint: run it so".to_owned();
+        assert_eq!(concluded(&claim, undecided()), Err(waits));
+        assert_eq!(concluded(&Subject::Canary, red()), Ok(()));
+        for verdict in [Verdict::Pass, undecided()] {
+            let green = "the case that is always red was not red".to_owned();
+            assert_eq!(concluded(&Subject::Canary, verdict), Err(green));
+        }
+    }
+}

@@ -205,3 +205,59 @@ fn whole(set: &GoldenSet, tensor: &Tensor, n: usize) -> anyhow::Result<Option<(V
     }
     Ok(Some((vec![n, width], values)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Workspace;
+
+    #[test]
+    fn only_green_fools_a_claim_and_only_one_that_does_not_say_why() {
+        let checklist = Workspace::find(None).unwrap().checklist().unwrap();
+        let receive = |id: &str, reaction: Reaction| {
+            let row = receive(checklist.claim(id.parse().unwrap()).unwrap(), reaction);
+            assert_eq!(row.claim.to_string(), id);
+            (row.reception, row.said)
+        };
+        let red = Reaction::Red { said: "off by 2\nand more".to_owned() };
+        assert_eq!(receive("C4", red), (Reception::Red, "off by 2".to_owned()));
+        let broken = Reaction::Broken { why: "no replies\nhint: none".to_owned() };
+        assert_eq!(receive("C4", broken), (Reception::Broken, "no replies".to_owned()));
+        assert_eq!(receive("C4", Reaction::Green), (Reception::Fooled, "it stays green".to_owned()));
+        let why = "the file is judged, not what computes with it".to_owned();
+        assert_eq!(receive("A4", Reaction::Green), (Reception::Indifferent, why));
+    }
+
+    #[test]
+    fn scores_of_some_positions_are_no_rows_and_other_tensors_are_filled_up() {
+        let workspace = Workspace::find(None).unwrap();
+        let set = GoldenSet::open(&workspace.path("golden"), "tiny").unwrap().unwrap();
+        let prompt = set.manifest().prompt("long_prompt").unwrap();
+        let n = prompt.ids.len();
+        let sparse = prompt.tensors.iter().find(|tensor| tensor.positions.len() < n).unwrap();
+        let (shape, values) = whole(&set, sparse, n).unwrap().unwrap();
+        let width = *sparse.shape.last().unwrap();
+        assert_eq!((shape, values.len()), (vec![n, width], n * width));
+        let recorded = set.read(sparse).unwrap();
+        for (row, &position) in recorded.values.chunks_exact(width).zip(&sparse.positions) {
+            assert_eq!(row, &values[position * width..][..width]);
+        }
+        let other = (0..n).find(|position| !sparse.positions.contains(position)).unwrap();
+        assert!(values[other * width..][..width].iter().all(|value| value.abs() == 0.0));
+        let mut scores = sparse.clone();
+        scores.key = TensorKey::Layer(0, Site::Scores);
+        assert_eq!(whole(&set, &scores, n).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_model_teaches_an_impostor_nothing() {
+        let checkout = crate::workspace::sample::Checkout::new();
+        checkout.write("target/release/apr-impostor", "");
+        checkout.write("broken.apr", "no model");
+        let model = Some(checkout.path().join("broken.apr").display().to_string());
+        let options = crate::engine::Options { model, seed: None };
+        let engine = Arc::new(Engine::open(checkout.workspace(), &options).unwrap());
+        let error = Cast::new(engine, &["a prompt".to_owned()]).err().unwrap();
+        assert!(format!("{error:#}").contains("broken.apr"), "{error:#}");
+    }
+}

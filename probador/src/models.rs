@@ -189,3 +189,71 @@ pub fn choose(wanted: Option<&str>, workspace: &Workspace) -> Result<ModelChoice
         .or_else(|| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
     Ok(ModelChoice { name: name.unwrap_or_else(|| wanted.to_owned()), path, known })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::sample::Checkout;
+
+    fn problems(text: &str) -> Vec<String> {
+        let source = SourceText { file: "golden/models.yaml".into(), text: text.into() };
+        match load_models(&source).unwrap_err() {
+            LoadError::Invalid(problems) => problems.iter().map(ToString::to_string).collect(),
+            LoadError::Environment(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_none_or_says_a_model_twice_is_refused_with_its_place() {
+        assert_eq!(
+            problems("name: tiny\n"),
+            ["golden/models.yaml:1:1: expected a list of models, found a mapping"]
+        );
+        let [problem] = &problems("- {\n")[..] else { panic!("one problem") };
+        assert!(problem.starts_with("golden/models.yaml:"), "{problem}");
+        let workspace = Workspace::find(None).unwrap();
+        let text = workspace.source("golden/models.yaml").unwrap().text;
+        let (before, rows) = text.split_at(text.find("- name: tiny").unwrap());
+        let tiny = rows.split("\n- name: release").next().unwrap();
+        let twice = format!("{before}{tiny}\n{tiny}");
+        let found = problems(&twice);
+        assert!(found.len() == 1 && found[0].ends_with(": model `tiny` is described twice"), "{found:?}");
+        let found = problems(&text.replacen("  window: 512", "  windows: 512", 1).replacen(
+            "    window: 512",
+            "    windows: 512",
+            1,
+        ));
+        assert!(found.iter().any(|problem| problem.contains("`window`")), "{found:?}");
+    }
+
+    #[test]
+    fn a_model_is_chosen_by_name_by_file_or_not_at_all() {
+        let checkout = Checkout::new();
+        let workspace = checkout.workspace();
+        let tiny = choose(None, &workspace).unwrap();
+        assert_eq!((tiny.name.as_str(), tiny.typed().as_str()), ("tiny", "tiny"));
+        // The same file under another path is the same model.
+        let path = workspace.path("golden/tiny/../tiny/tiny.apr");
+        let same = choose(path.to_str(), &workspace).unwrap();
+        assert_eq!((same.name.as_str(), same.known.is_some()), ("tiny", true));
+        let copy = checkout.path().join("other.apr");
+        std::fs::write(&copy, "anything").unwrap();
+        let other = choose(copy.to_str(), &workspace).unwrap();
+        assert_eq!((other.name.as_str(), other.known.is_none()), ("other", true));
+        assert_eq!(other.typed(), copy.display().to_string());
+        let error = choose(Some("none"), &workspace).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "model `none` is neither a file nor one of: release, tiny\nhint: models are described in golden/models.yaml"
+        );
+    }
+
+    #[test]
+    fn a_model_outside_of_the_checkout_lies_in_the_cache() {
+        let workspace = Workspace::find(None).unwrap();
+        let models = load_models(&workspace.source("golden/models.yaml").unwrap()).unwrap();
+        assert_eq!(models["tiny"].path(&workspace), workspace.path("golden/tiny/tiny.apr"));
+        let release = Workspace::cache().join("models/qwen2.5-coder-0.5b-instruct.apr");
+        assert_eq!(models["release"].path(&workspace), release);
+    }
+}

@@ -32,8 +32,6 @@ pub enum Format {
 /// What a piece of text means; decides its colour, never its wording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
-    /// As it is.
-    Plain,
     /// Stands out.
     Strong,
     /// Passed.
@@ -164,7 +162,6 @@ fn decide_color(choice: ColorChoice, no_color: bool, cargo: Option<&str>, is_ter
 
 fn paint(is_colored: bool, tone: Tone, text: &str) -> String {
     let style = match tone {
-        Tone::Plain => return text.to_owned(),
         Tone::Strong => Style::new().bold(),
         Tone::Good => AnsiColor::Green.on_default(),
         Tone::Bad => AnsiColor::Red.on_default().bold(),
@@ -187,5 +184,28 @@ mod tests {
         assert!(!decide_color(ColorChoice::Auto, false, Some("never"), true));
         assert!(decide_color(ColorChoice::Auto, false, None, true));
         assert!(!decide_color(ColorChoice::Auto, false, None, false));
+    }
+
+    #[test]
+    fn a_tone_is_a_colour_where_there_is_colour_and_the_same_words_where_there_is_none() {
+        for (tone, start) in [
+            (Tone::Strong, "\u{1b}[1m"),
+            (Tone::Good, "\u{1b}[32m"),
+            (Tone::Bad, "\u{1b}[1m\u{1b}[31m"),
+            (Tone::Unsure, "\u{1b}[33m"),
+            (Tone::Faint, "\u{1b}[2m"),
+        ] {
+            assert_eq!(paint(true, tone, "word"), format!("{start}word\u{1b}[0m"));
+            assert_eq!(paint(false, tone, "word"), "word");
+        }
+        let printer = Printer::new(ColorChoice::Always, false);
+        assert_eq!(printer.paint(Tone::Good, "x"), printer.paint_talk(Tone::Good, "x"));
+        assert!(printer.lost().is_none());
+    }
+
+    #[test]
+    fn cargos_other_words_leave_it_to_the_terminal() {
+        assert!(decide_color(ColorChoice::Auto, false, Some("auto"), true));
+        assert!(!decide_color(ColorChoice::Auto, false, Some("auto"), false));
     }
 }

@@ -77,3 +77,40 @@ fn not_run(case: &Case) -> Outcome {
         evidence: Evidence::default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Options;
+    use crate::workspace::sample::Checkout;
+
+    #[test]
+    fn after_the_first_failure_a_run_in_a_hurry_runs_nothing_and_another_goes_on() {
+        let checkout = Checkout::new();
+        let broken = checkout.path().join("broken.apr");
+        std::fs::write(&broken, "no model").unwrap();
+        let options = Options { model: Some(broken.display().to_string()), seed: None };
+        let engine = Engine::open(checkout.workspace(), &options).unwrap();
+        let case = |id: &str| {
+            let id = id.parse().unwrap();
+            engine.cases().iter().find(|case| case.claim() == Some(id)).unwrap().clone()
+        };
+        // Of one group, so that they run in turn.
+        let plan = ["A1", "A4"].map(case);
+        let verdicts = |fail_fast| {
+            let mut ended = Vec::new();
+            let outcomes = run(&engine, &plan, fail_fast, |case, _| ended.push(case.id.to_string()));
+            assert_eq!(ended, outcomes.iter().map(|outcome| outcome.case.to_string()).collect::<Vec<_>>());
+            let words = outcomes.iter().map(|outcome| (outcome.verdict.word(), outcome.known_before));
+            (words.collect::<Vec<_>>(), outcomes[1].verdict.clone())
+        };
+        let (words, second) = verdicts(true);
+        assert_eq!(words, [("fail", false), ("undecided", true)]);
+        let not_run = Undecided::unverified(
+            "not run: the run stopped at its first failure",
+            "run it with --no-fail-fast",
+        );
+        assert_eq!(second, Verdict::Undecided(not_run));
+        assert_eq!(verdicts(false).0, [("fail", false), ("undecided", false)]);
+    }
+}

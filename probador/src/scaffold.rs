@@ -412,4 +412,93 @@ mod tests {
         assert_eq!(refused(&|idea| idea.does = "a\nb".into()), "--does is a line of text");
         assert!(refused(&|idea| idea.claim = "G2".parse().unwrap()).contains("is judged by a lint"));
     }
+
+    #[test]
+    fn what_is_judged_elsewhere_is_no_function_to_begin() {
+        let world = world();
+        for (claim, judge) in [
+            ("G2", "a lint"),
+            ("I7", "playbooks"),
+            ("G1", "a tool's stored result"),
+            ("I4", "a tool's stored result"),
+        ] {
+            let said = world.begin(&idea(claim, FaultKind::Wrap)).unwrap_err().to_string();
+            assert_eq!(said, format!("{claim} is judged by {judge}, whose faults are written where it is"));
+        }
+    }
+
+    #[test]
+    fn each_kind_of_fault_is_written_as_its_word() {
+        let world = world();
+        for (kind, word) in [
+            (FaultKind::Data, "data"),
+            (FaultKind::Wrap, "wrap"),
+            (FaultKind::Source, "source"),
+            (FaultKind::Fixture, "fixture"),
+        ] {
+            let entry = with_entry("- name: before\n\n", &idea("C4", kind));
+            let head = format!("- name: before\n\n- name: newly-thought-of\n  kind: {word}\n");
+            assert!(entry.starts_with(&head), "{entry}");
+            assert_eq!(entry.contains("  edits:\n"), kind == FaultKind::Source, "{entry}");
+            let edits = world.begin(&idea("C4", kind)).unwrap();
+            assert_eq!(world.after(&edits).faults()["newly-thought-of"].kind, kind);
+        }
+    }
+
+    /// A file of the checkout with this text.
+    fn text(text: &str) -> SourceText {
+        SourceText { file: "some.yaml".into(), text: text.into() }
+    }
+
+    #[test]
+    fn a_row_keeps_its_comments_and_gets_the_fault_wherever_its_list_stands() {
+        let world = world();
+        let claim =
+            |id: &str| Claim { line: 1, ..world.checklist.claim(id.parse().unwrap()).unwrap().clone() };
+        let with = |row: &str| with_fault(&text(row), &claim("C4"), "new");
+        assert_eq!(
+            with("- id: C4\n  faults: [a,\n    b]\n").unwrap(),
+            "- id: C4\n  faults: [a,\n    b, new]\n"
+        );
+        assert_eq!(
+            with("- id: C4\n  faults:\n    - a\n  group: model\n").unwrap(),
+            "- id: C4\n  faults:\n    - a\n    - new\n  group: model\n"
+        );
+        // What stands between two rows belongs to the next; a claim that waits no longer keeps its line.
+        assert_eq!(
+            with("- id: C4\n  waits_for: nobody\n\n# The next one.\n- id: C5\n").unwrap(),
+            "- id: C4\n  waits_for: nobody\n  faults: [new]\n\n# The next one.\n- id: C5\n"
+        );
+        assert_eq!(
+            with("- id: C4\n  faults: none\n").unwrap_err().to_string(),
+            "`some.yaml` cannot be edited: the faults of C4 are no list\n\
+             hint: make the edit by hand, as CONTRIBUTING.md says"
+        );
+        let pending = claim("J1");
+        assert!(needs_check(&pending));
+        let row =
+            "- id: J1\n  check: pending\n  waits_for: >-\n    a profiler\n    and time\n  group: perf\n";
+        let begun = with_fault(&text(row), &pending, "new").unwrap();
+        assert_eq!(begun, "- id: J1\n  check: builtin\n  group: perf\n  faults: [new]\n");
+    }
+
+    #[test]
+    fn a_file_of_another_shape_is_left_for_hands() {
+        let world = world();
+        let claim = world.checklist.claim("C4".parse().unwrap()).unwrap();
+        let what = |obstacle: Obstacle| match obstacle {
+            Obstacle::Shape { what, .. } => what,
+            other => panic!("{other}"),
+        };
+        let checks = |code: &str| with_check(&text(code), claim, "c4").map_err(what);
+        assert_eq!(checks("fn a() {}"), Err("it has no list `CHECKS`".to_owned()));
+        assert_eq!(checks("const CHECKS: &[] = &["), Err("its list `CHECKS` has no end".to_owned()));
+        let section = |code: &str| with_section(&text(code), "zz_last").map_err(what);
+        assert_eq!(section("mod a;\n"), Err("there is no place for `mod zz_last;`".to_owned()));
+        assert_eq!(section("mod zzz;\n"), Err("there is no list of sections".to_owned()));
+        assert_eq!(
+            section("mod zzz;\n    [\n        a::CHECKS,\n"),
+            Err("there is no place for `zz_last::CHECKS,`".to_owned())
+        );
+    }
 }

@@ -181,4 +181,30 @@ mod tests {
             assert!(text.parse::<Shard>().is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn a_share_knows_which_of_how_many_it_is() {
+        let shard: Shard = "2/3".parse().unwrap();
+        assert_eq!((shard.index(), shard.n()), (2, 3));
+    }
+
+    #[test]
+    fn a_case_is_known_by_its_kind_its_group_and_whether_it_can_be_decided() {
+        use crate::case::Undecided;
+        let golden = Subject::Golden { model: "m".into(), prompt: "p".into(), tensor: "logits".into() };
+        let playbook = Subject::Playbook("edge-cases/unicode".parse().unwrap());
+        let claim = Subject::Claim("A1".parse().unwrap());
+        let undecided = Some(Undecided::unverified("no model", ""));
+        for (subject, group, undecided, expected) in [
+            (golden, Group::Model, None, ["golden", "model", "decidable"]),
+            (playbook, Group::Process, None, ["playbook", "process", "decidable"]),
+            (Subject::Canary, Group::File, None, ["canary", "file", "decidable"]),
+            (claim.clone(), Group::Source, None, ["claim", "source", "decidable"]),
+            (claim, Group::Perf, undecided, ["claim", "perf", "undecidable"]),
+        ] {
+            let found = tags(&Case { subject, group, undecided, ..case("A1") });
+            assert_eq!(found, expected);
+            assert!(found.iter().all(|tag| TAGS.contains(tag)), "{found:?}");
+        }
+    }
 }

@@ -40,6 +40,14 @@ impl Workspace {
         }
         let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
         let current = std::env::current_dir().context("cannot tell the working directory")?;
+        Self::around(&current, built_from, is_root)
+    }
+
+    fn around(
+        current: &Path,
+        built_from: Option<&Path>,
+        is_root: impl Fn(&Path) -> bool,
+    ) -> anyhow::Result<Self> {
         let root = current.ancestors().chain(built_from).find(|folder| is_root(folder)).ok_or_else(|| {
             anyhow!(
                 "no checklist in `{}` or any folder around it\nhint: run it in a checkout, or pass --root DIR",
@@ -163,5 +171,145 @@ impl Workspace {
         let on_path = std::env::var_os("PATH");
         let on_path = on_path.iter().flat_map(std::env::split_paths).map(|folder| folder.join(&name));
         near.chain(built).chain(on_path).find(|path| path.is_file())
+    }
+}
+
+/// Checkouts for tests.
+#[cfg(test)]
+pub(crate) mod sample {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+
+    use super::Workspace;
+
+    /// A checkout with checklist and playbooks of its own, without executables and results; everything else is the
+    /// repository's.
+    pub(crate) struct Checkout {
+        folder: tempfile::TempDir,
+    }
+
+    impl Checkout {
+        pub(crate) fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+            let top = folder.path().join("top");
+            for own in ["checklist", "playbooks"] {
+                for entry in walkdir::WalkDir::new(repository.join(own)) {
+                    let entry = entry.unwrap();
+                    let to = top.join(entry.path().strip_prefix(repository).unwrap());
+                    if entry.file_type().is_dir() {
+                        fs::create_dir_all(to).unwrap();
+                    } else {
+                        fs::copy(entry.path(), to).unwrap();
+                    }
+                }
+            }
+            for shared in ["golden", "subjects", "scripts", "probador", "Cargo.toml", "Cargo.lock"] {
+                symlink(repository.join(shared), top.join(shared)).unwrap();
+            }
+            Self { folder }
+        }
+
+        pub(crate) fn path(&self) -> PathBuf {
+            self.folder.path().join("top")
+        }
+
+        pub(crate) fn workspace(&self) -> Workspace {
+            Workspace::find(Some(&self.path())).unwrap()
+        }
+
+        /// Makes a file of the checkout, in a folder that is its own.
+        pub(crate) fn write(&self, file: &str, text: &str) {
+            let path = self.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        pub(crate) fn remove(&self, file: &str) {
+            fs::remove_file(self.path().join(file)).unwrap();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::Checkout;
+    use super::*;
+    use crate::playbook::template;
+
+    #[test]
+    fn a_checkout_is_found_around_the_folder_or_where_this_was_built_or_not_at_all() {
+        let is_root = |folder: &Path| folder == Path::new("/a/b") || folder == Path::new("/built");
+        let around = |current: &str, built: Option<&str>| {
+            let found = Workspace::around(Path::new(current), built.map(Path::new), is_root);
+            found.map(|workspace| workspace.root).map_err(|error| error.to_string())
+        };
+        assert_eq!(around("/a/b/c/d", Some("/built")), Ok(PathBuf::from("/a/b")));
+        assert_eq!(around("/c", Some("/built")), Ok(PathBuf::from("/built")));
+        let nowhere =
+            "no checklist in `/c` or any folder around it\nhint: run it in a checkout, or pass --root DIR";
+        assert_eq!(around("/c", None), Err(nowhere.to_owned()));
+        let error = Workspace::find(Some(Path::new("/nowhere"))).unwrap_err().to_string();
+        assert_eq!(error, "`/nowhere` holds no checklist/a-model-loading.yaml");
+    }
+
+    #[test]
+    fn what_may_be_missing_is_read_as_nothing() {
+        let checkout = Checkout::new();
+        let workspace = checkout.workspace();
+        let checklist = workspace.checklist().unwrap();
+        std::fs::remove_dir_all(workspace.path("playbooks")).unwrap();
+        for file in ["checklist/waivers.yaml", EQUIVALENT] {
+            let _ = std::fs::remove_file(workspace.path(file));
+        }
+        assert_eq!(workspace.playbook_sources().unwrap(), []);
+        assert_eq!(workspace.waivers(&checklist).unwrap(), []);
+        assert_eq!(workspace.equivalent_mutants().unwrap(), []);
+        checkout.write(EQUIVALENT, "what: this\n");
+        let error = workspace.equivalent_mutants().unwrap_err();
+        assert!(matches!(error, LoadError::Invalid(_)), "{error}");
+    }
+
+    #[test]
+    fn a_playbook_in_no_categorys_folder_is_a_problem_of_its_file() {
+        let checkout = Checkout::new();
+        let workspace = checkout.workspace();
+        let checklist = workspace.checklist().unwrap();
+        let text = template(Category::EdgeCases, "stray");
+        let before = workspace.playbooks(&checklist).unwrap().len();
+        checkout.write("playbooks/edge-cases/good.yml", &text);
+        checkout.write("playbooks/edge-cases/notes.md", "no playbook");
+        assert_eq!(workspace.playbooks(&checklist).unwrap().len(), before + 1);
+        checkout.write("playbooks/stray.yaml", &text);
+        let error = workspace.playbooks(&checklist).unwrap_err();
+        assert!(matches!(error, LoadError::Invalid(_)), "{error}");
+        let words: Vec<_> = Category::ALL.iter().map(|category| category.word()).collect();
+        let expected = format!(
+            "playbooks/stray.yaml:1:1: it lies in no category's folder; one of: {}",
+            words.join(", ")
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn data_lies_beside_the_checkout() {
+        let checkout = Checkout::new();
+        let workspace = checkout.workspace();
+        assert_eq!(workspace.data_file("a-text-nobody-has.txt"), None);
+        let data = workspace.path("../shared/data");
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(data.join("a-text-nobody-has.txt"), "text").unwrap();
+        assert_eq!(workspace.data_file("a-text-nobody-has.txt"), Some(data.join("a-text-nobody-has.txt")));
+    }
+
+    #[test]
+    fn a_program_is_found_in_the_build_folder() {
+        let checkout = Checkout::new();
+        let workspace = checkout.workspace();
+        assert_eq!(workspace.program("a-program-nobody-has"), None);
+        checkout.write("target/release/a-program-nobody-has", "");
+        let path = workspace.path("target/release/a-program-nobody-has");
+        assert_eq!(workspace.program("a-program-nobody-has"), Some(path));
     }
 }

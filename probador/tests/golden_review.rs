@@ -1,124 +1,17 @@
-//! `golden generate`, `golden review` and `golden update` as a user meets them, on a checkout with goldens of its own.
+//! `golden review` and `golden update` as a user meets them, on a checkout with goldens of its own.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+mod checkout;
+
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use apr_format::AprFile;
-use apr_format::atomic::Overwrite;
-use apr_generation::{CausalLm, LogitRows, Recorder, TensorKey};
-use apr_qwen2::{LoadOptions, Qwen2};
-use apr_tokenizer::TokenId;
-use assert_cmd::Command;
-use probador::golden::npy::{parse_f32, read_bytes, write_f32};
+use checkout::altered;
+use checkout::goldens::{Checkout, KEY, SLUG};
+use probador::golden::npy::read_bytes;
 use probador::golden::{GoldenSet, accepted, propose};
 use probador::process::{Program, Terminal};
 use serde_json::Value;
-
-const SLUG: &str = "what_is_2_plus_2";
-const KEY: &str = "model.layers.3.mlp.up_proj";
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// A checkout whose goldens of the small model are its own; everything else is the repository's.
-struct Checkout(tempfile::TempDir);
-
-impl Checkout {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for shared in ["checklist", "playbooks", "subjects", "scripts", "probador"] {
-            symlink(repository().join(shared), folder.path().join(shared)).unwrap();
-        }
-        let golden = repository().join("golden");
-        for entry in walkdir::WalkDir::new(golden.join("tiny")) {
-            let entry = entry.unwrap();
-            let to = folder.path().join("golden").join(entry.path().strip_prefix(&golden).unwrap());
-            if entry.file_type().is_dir() {
-                fs::create_dir_all(to).unwrap();
-            } else if entry.path().extension().is_none_or(|extension| extension != "new") {
-                fs::copy(entry.path(), to).unwrap();
-            }
-        }
-        for file in ["models.yaml", "golden-trace.yaml"] {
-            fs::copy(golden.join(file), folder.path().join("golden").join(file)).unwrap();
-        }
-        Self(folder)
-    }
-
-    fn path(&self, relative: &str) -> PathBuf {
-        self.0.path().join("golden/tiny").join(relative)
-    }
-
-    fn manifest(&self) -> String {
-        fs::read_to_string(self.path("manifest.yaml")).unwrap()
-    }
-
-    fn golden(&self) -> PathBuf {
-        self.path(&format!("{SLUG}/{KEY}.npy"))
-    }
-
-    fn pending(&self) -> PathBuf {
-        self.path(&format!("{SLUG}/{KEY}.npy.new"))
-    }
-
-    fn run(&self, arguments: &[&str], code: i32) -> String {
-        self.run_with(arguments, &[], code)
-    }
-
-    /// What it said on both streams.
-    fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)], code: i32) -> String {
-        let mut command = Command::cargo_bin("cargo-probador").unwrap();
-        command
-            .env_remove("PROBADOR_MODEL")
-            .env_remove("PROBADOR_ROOT")
-            .env_remove("CI")
-            .env("NO_COLOR", "1");
-        command.envs(environment.iter().copied()).arg("--root").arg(self.0.path()).args(arguments);
-        let output = command.assert().code(code).get_output().clone();
-        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
-    }
-
-    /// Makes the golden of [`KEY`] another than PyTorch computed, in its file and in the manifest, and leaves what PyTorch
-    /// computed beside it as `golden generate --new` does. Returns the manifest that is left beside the other.
-    fn outdate(&self) -> String {
-        let proposed = self.manifest();
-        let recorded = read_bytes(&self.golden()).unwrap();
-        fs::write(self.pending(), &recorded).unwrap();
-        fs::write(self.path("manifest.yaml.new"), &proposed).unwrap();
-        let mut array = parse_f32(&self.golden(), &recorded).unwrap();
-        array.values[5] += 0.25;
-        write_f32(&self.golden(), &array.shape, &array.values, Overwrite::Allow).unwrap();
-        let old = blake3::hash(&read_bytes(&self.golden()).unwrap()).to_hex().to_string();
-        let text = proposed
-            .replace(blake3::hash(&recorded).to_hex().as_str(), &old)
-            .replace("  torch: \"2.15.0\"", "  torch: \"2.14.0\"");
-        fs::write(self.path("manifest.yaml"), text).unwrap();
-        proposed
-    }
-
-    /// Leaves what the small model itself computes, which meets its golden, with a manifest that says PyTorch did.
-    fn forge(&self) {
-        let file = AprFile::open(&self.path("tiny.apr")).unwrap();
-        let mut model =
-            Qwen2::load(&file, LoadOptions { context_length: Some(64), n_threads: Some(1) }).unwrap();
-        let set = GoldenSet::open_folder(&self.path("")).unwrap();
-        let ids: Vec<TokenId> =
-            set.manifest().prompt(SLUG).unwrap().ids.iter().map(|&id| TokenId(id)).collect();
-        let key: TensorKey = KEY.parse().unwrap();
-        let mut recorder = Recorder::new(|wanted| wanted == key);
-        model.prefill(&ids, LogitRows::Last, Some(&mut recorder)).unwrap();
-        let trace = &recorder.into_tensors()[&key];
-        write_f32(&self.pending(), &trace.shape, &trace.values, Overwrite::Allow).unwrap();
-        let hash = |path: &Path| blake3::hash(&read_bytes(path).unwrap()).to_hex().to_string();
-        assert_ne!(hash(&self.golden()), hash(&self.pending()), "the model's rounding is not PyTorch's");
-        let forged = self.manifest().replace(&hash(&self.golden()), &hash(&self.pending()));
-        fs::write(self.path("manifest.yaml.new"), forged).unwrap();
-    }
-}
 
 const UPDATE: [&str; 7] = ["golden", "update", "--accept", KEY, "--prompt", SLUG, "--reason"];
 
@@ -262,7 +155,7 @@ fn a_person_at_a_terminal_is_asked_and_obeyed() {
     fs::copy(checkout.path("what_is_2_plus_2/logits.npy"), &other).unwrap();
     let program = Program::new(assert_cmd::cargo::cargo_bin("cargo-probador"))
         .arg("--root")
-        .arg(checkout.0.path())
+        .arg(checkout.root())
         .args(["golden", "review"]);
     let mut terminal = Terminal::start(&program, Duration::from_mins(1)).unwrap();
     terminal.wait_for(0, |shown| shown.contains("(a)ccept it")).unwrap();
@@ -279,22 +172,6 @@ fn a_person_at_a_terminal_is_asked_and_obeyed() {
     assert!(!other.exists() && !checkout.pending().exists());
     assert_eq!(checkout.manifest(), proposed);
     assert_eq!(accepted(&checkout.path("")).unwrap()[0].reason, "a newer torch");
-}
-
-#[test]
-fn recording_needs_its_environment_and_leave_to_replace() {
-    let checkout = Checkout::new();
-    let nowhere = tempfile::tempdir().unwrap();
-    let environment = [("PROBADOR_CACHE", nowhere.path().to_str().unwrap())];
-    let said = checkout.run_with(&["golden", "generate", "--new"], &environment, 3);
-    assert!(
-        said.contains("is missing or out of date\nhint: make it with `sh ")
-            && said.contains("setup_python.sh"),
-        "{said}"
-    );
-    checkout.run(&["golden", "generate", "--new", "--force"], 1);
-    checkout.run(&["golden", "generate", "--tie"], 1);
-    checkout.run(&["golden", "generate", "no_such_model", "--new"], 3);
 }
 
 #[test]
@@ -338,4 +215,93 @@ fn keeping_a_golden_leaves_its_manifest_as_it_was() {
     assert_eq!(checkout.manifest(), before);
     assert!(!checkout.pending().exists() && !checkout.path("manifest.yaml.new").exists());
     assert!(!checkout.path("accepted.yaml").exists());
+}
+
+fn terminal(checkout: &Checkout) -> Terminal {
+    let program = Program::new(assert_cmd::cargo::cargo_bin("cargo-probador"))
+        .arg("--root")
+        .arg(checkout.root())
+        .args(["golden", "review"]);
+    Terminal::start(&program, Duration::from_mins(1)).unwrap()
+}
+
+#[test]
+fn what_is_skipped_or_not_looked_at_stays_undecided() {
+    let checkout = Checkout::new();
+    checkout.outdate();
+    let other = checkout.path("unicode/logits.npy.new");
+    fs::copy(checkout.path("what_is_2_plus_2/logits.npy"), &other).unwrap();
+    let before = (checkout.manifest(), read_bytes(&checkout.golden()).unwrap());
+    let mut terminal = terminal(&checkout);
+    terminal.wait_for(0, |shown| shown.contains("(a)ccept it")).unwrap();
+    terminal.send("s\n").unwrap();
+    terminal.wait_for(0, |shown| shown.contains("(k)eep the golden and remove this")).unwrap();
+    terminal.send("q\n").unwrap();
+    terminal.wait_for(0, |shown| shown.contains("2 of 2 undecided")).unwrap();
+    assert!(other.exists() && checkout.pending().exists());
+    assert_eq!((checkout.manifest(), read_bytes(&checkout.golden()).unwrap()), before);
+}
+
+#[test]
+fn what_a_person_accepts_is_refused_all_the_same_where_the_reference_computes_another() {
+    let checkout = Checkout::new();
+    checkout.forge();
+    let mut terminal = terminal(&checkout);
+    terminal.wait_for(0, |shown| shown.contains("(a)ccept it")).unwrap();
+    terminal.send("a\n").unwrap();
+    terminal.wait_for(0, |shown| shown.contains("why is the truth another now?")).unwrap();
+    terminal.send("trust me\n").unwrap();
+    let shown = terminal.wait_for(0, |shown| shown.contains("1 of 1 undecided")).unwrap();
+    assert!(shown.contains("the engine's own float64 reference computes another"), "{shown}");
+    assert!(checkout.pending().exists() && !checkout.path("accepted.yaml").exists());
+}
+
+#[test]
+fn what_was_accepted_is_described_in_json() {
+    let checkout = Checkout::new();
+    checkout.outdate();
+    let arguments = [&["--quiet"], &update("a newer torch")[..], &["--json"]].concat();
+    let rows: Value = serde_json::from_str(&checkout.run(&arguments, 0)).unwrap();
+    let [row] = rows.as_array().unwrap().as_slice() else { panic!("{rows}") };
+    for (name, expected) in [("prompt", SLUG), ("key", KEY), ("torch", "2.15.0"), ("reason", "a newer torch")]
+    {
+        assert_eq!(row[name], expected, "{row}");
+    }
+    let logged = &accepted(&checkout.path("")).unwrap()[0];
+    assert_eq!((&row["old"], &row["new"]), (&Value::from(&*logged.old), &Value::from(&*logged.new)));
+    assert_eq!(row["date"], logged.date.to_string());
+    assert_eq!(checkout.run(&["golden", "review", "--json"], 0), "[]\n");
+}
+
+#[test]
+fn nothing_is_accepted_for_weights_that_are_not_those_of_the_goldens() {
+    let checkout = Checkout::new();
+    checkout.outdate();
+    // The sign of one half-precision value.
+    let edit = |name: &str, bytes: &mut [u8]| {
+        if name == "model.layers.2.mlp.up_proj.weight" {
+            bytes[1] ^= 0x80;
+        }
+    };
+    altered(&checkout.path("tiny.apr"), edit, |_| {});
+    let said = checkout.run(&update("because"), 3);
+    assert!(said.contains("holds other weights than the goldens were recorded from"), "{said}");
+    assert!(said.contains("hint: record the goldens as a whole: `golden generate --force`"), "{said}");
+    fs::remove_file(checkout.path("tiny.apr")).unwrap();
+    let said = checkout.run(&update("because"), 3);
+    assert!(said.contains("the model `tiny` is needed to check what is accepted"), "{said}");
+    assert!(checkout.pending().exists() && !checkout.path("accepted.yaml").exists());
+}
+
+#[test]
+fn what_lies_beside_a_golden_that_is_damaged_is_shown_without_a_comparison() {
+    let checkout = Checkout::new();
+    checkout.outdate();
+    fs::write(checkout.golden(), "no array").unwrap();
+    let shown = checkout.run(&["golden", "review"], 5);
+    assert!(shown.contains("has BLAKE3 ") && shown.contains("the manifest says"), "{shown}");
+    assert!(shown.contains("  new     mean ") && !shown.contains("  golden  mean "), "{shown}");
+    let rows: Value = serde_json::from_str(&checkout.run(&["golden", "review", "--json"], 5)).unwrap();
+    assert_eq!((&rows[0]["difference"], &rows[0]["golden"]), (&Value::Null, &Value::Null));
+    assert!(rows[0]["problem"].as_str().unwrap().contains("has BLAKE3"), "{rows}");
 }

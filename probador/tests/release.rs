@@ -228,3 +228,62 @@ fn a_claim_is_begun_with_and_nothing_is_replaced() {
     create(&["Z9", "--fault", "another"]).code(1);
     assert_eq!(faults().matches("newly-thought-of").count(), 1);
 }
+
+#[test]
+fn a_statement_nobody_signed_says_so_to_people_and_to_programs() {
+    let attested = Attested::new();
+    let elsewhere = attested.checkout.path().join("elsewhere.json");
+    let elsewhere = elsewhere.to_str().unwrap();
+    attested.checkout.run(&["attest", "create", "-o", elsewhere]).code(0).stdout(
+        predicate::str::contains("elsewhere.json: unsigned, WARNED, ")
+            .and(predicate::str::contains(" files and the report")),
+    );
+    // The report is the newest where none lies beside it, and keys are the user's where none are named.
+    let home = [("HOME", attested.checkout.path()), ("XDG_CONFIG_HOME", attested.checkout.path())];
+    let verify = |more: &[&str]| {
+        let arguments = [&["attest", "verify", elsewhere], more].concat();
+        attested.checkout.run_with(&home, &arguments)
+    };
+    verify(&[]).code(100).stderr(predicate::str::contains("nobody signed it"));
+    let document: Value =
+        serde_json::from_slice(&verify(&["--unsigned", "--json"]).code(0).get_output().stdout).unwrap();
+    assert_eq!((&document["holds"], &document["signed_by"]), (&true.into(), &Value::Null));
+    assert_eq!((&document["result"], &document["refusals"]), (&"WARNED".into(), &serde_json::json!([])));
+    let document: Value = serde_json::from_slice(&verify(&["--json"]).code(100).get_output().stdout).unwrap();
+    assert_eq!((&document["holds"], &document["result"]), (&false.into(), &Value::Null));
+    assert!(document["refusals"][0].as_str().unwrap().contains("nobody signed it"), "{document}");
+}
+
+#[test]
+fn a_key_that_is_trusted_without_a_name_is_named_by_itself() {
+    let attested = Attested::new();
+    attested.sign().code(0);
+    let public = SecretKey::read(&attested.key).unwrap().public_key().to_string();
+    fs::write(&attested.trusted, format!("{public}\n")).unwrap();
+    attested.verify(&[]).code(0).stdout(predicate::str::contains(format!("holds: signed with {public}; ")));
+}
+
+#[test]
+fn a_model_outside_of_the_checkout_is_not_taken_for_one_inside_that_is_called_the_same() {
+    let checkout = Checkout::new();
+    let folder = checkout.path().join("target/elsewhere");
+    fs::create_dir_all(&folder).unwrap();
+    let model = folder.join("tiny.apr");
+    checkout::altered(
+        &model,
+        |name, bytes| {
+            if name == "model.norm.weight" {
+                bytes[0] ^= 1;
+            }
+        },
+        |_| {},
+    );
+    let model = model.to_str().unwrap();
+    checkout.run(&["full", "A4", "--no-build", "--model", model]).code(0);
+    checkout.run(&["attest", "create"]).code(0);
+    checkout::altered(Path::new(model), |_, _| {}, |_| {});
+    checkout
+        .run(&["attest", "create"])
+        .code(100)
+        .stderr(predicate::str::contains("`tiny.apr` is not what it was when the report was made"));
+}

@@ -256,3 +256,46 @@ fn a_models_tensors_are_exported_compared_and_described() {
     fs::write(scratch.path().join("broken.apr"), "no model").unwrap();
     probador(scratch.path(), &["tensor", "stats", "broken.apr"]).code(3);
 }
+
+#[test]
+fn what_is_exported_and_compared_can_be_read_by_programs() {
+    let scratch = tempfile::tempdir().unwrap();
+    let tiny = tiny();
+    let tiny = tiny.to_str().unwrap();
+    let export = ["tensor", "export", tiny, "-o", "w", "--key", "*.layers.0.*norm*"];
+    let found = json(&probador(scratch.path(), &[&export[..], &["--json"]].concat()).code(0));
+    let norms = ["input_layernorm.weight", "post_attention_layernorm.weight"]
+        .map(|norm| format!("model.layers.0.{norm}"));
+    assert_eq!(found, serde_json::json!({"folder": "w", "tensors": norms}));
+    let nothing =
+        probador(scratch.path(), &["tensor", "export", tiny, "-o", "x", "--key", "nothing"]).code(4);
+    let said = String::from_utf8(nothing.get_output().stderr.clone()).unwrap();
+    assert!(said.contains("no tensor was selected\nhint: leave out `--key` to select all"), "{said}");
+    assert!(!scratch.path().join("x").exists());
+
+    let compare = |code: i32, more: &[&str]| {
+        let arguments = [&["tensor", "compare", "w", tiny, "--json"], more].concat();
+        json(&probador(scratch.path(), &arguments).code(code))
+    };
+    let found = compare(0, &["--key", "*.layers.0.*norm*"]);
+    assert_eq!((&found["passed"], &found["n_failed"]), (&Value::Bool(true), &Value::from(0)));
+    assert_eq!((&found["a"], &found["b"]), (&Value::from("w"), &Value::from(tiny)));
+    let found = compare(100, &[]);
+    assert_eq!((&found["passed"], &found["n_failed"]), (&Value::Bool(false), &Value::from(72)));
+}
+
+#[test]
+fn a_tensor_whose_name_could_leave_the_folder_is_not_exported() {
+    use apr_format::{AprWriter, Metadata, TensorSpec};
+    use apr_tensor::DType;
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("model.apr");
+    let specs = vec![TensorSpec { name: "a b".into(), dtype: DType::F32, shape: vec![1] }];
+    let mut writer = AprWriter::create(&path, Metadata::default(), specs, Overwrite::Refuse).unwrap();
+    writer.write_tensor("a b", &1.0_f32.to_le_bytes()).unwrap();
+    writer.finish().unwrap();
+    let assert = probador(scratch.path(), &["tensor", "export", "model.apr", "-o", "w"]).code(3);
+    let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert!(said.contains("tensor `a b` of `model.apr` cannot be a file's name"), "{said}");
+    assert!(!scratch.path().join("w").exists());
+}

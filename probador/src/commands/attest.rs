@@ -234,11 +234,19 @@ fn here(
     let path = match model {
         Some(wanted) => choose(Some(wanted), workspace)?.path,
         None => match by_name {
-            Ok(path) if report.inputs.iter().any(|file| path.ends_with(&file.name)) => path,
+            Ok(path) if report.inputs.iter().any(|file| is_model_at(file, &path, workspace)) => path,
             _ => PathBuf::from(&report.model.path),
         },
     };
     input_files(workspace, &InputPaths { model: path, apr, model_name: report.model.name.clone() })
+}
+
+/// Whether `file` of a report is the model at `path`. A file outside of the checkout is called by its name alone, and may
+/// be called as one in the checkout is.
+fn is_model_at(file: &InputFile, path: &Path, workspace: &Workspace) -> bool {
+    let is_inside = path.starts_with(workspace.root());
+    file.role == Role::Model
+        && if is_inside { path == workspace.path(&file.name) } else { path.ends_with(&file.name) }
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

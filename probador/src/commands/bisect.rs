@@ -143,7 +143,12 @@ pub(super) fn run(args: &BisectArgs, global: &Global, printer: &mut Printer) -> 
         };
         printer.data(&serde_json::to_string_pretty(&report)?);
     } else {
-        print(&found, &judged_by, printer);
+        for remark in &found.remarks {
+            printer.talk(&format!("{} {remark}", printer.paint_talk(Tone::Unsure, "note:")));
+        }
+        for line in lines(&found, &judged_by, printer) {
+            printer.data(&line);
+        }
     }
     Ok(if found.failure.is_none() { ExitStatus::Pass } else { ExitStatus::Failed })
 }
@@ -321,47 +326,43 @@ fn inherits(first: &Finding, bisection: &Bisection) -> bool {
     bisection.origin.as_ref().is_none_or(|origin| origin.stage != Stage::of(first.key))
 }
 
-fn print(found: &Found, judged_by: &str, printer: &mut Printer) {
-    for remark in &found.remarks {
-        printer.talk(&format!("{} {remark}", printer.paint_talk(Tone::Unsure, "note:")));
-    }
+/// What a person reads of it.
+fn lines(found: &Found, judged_by: &str, printer: &Printer) -> Vec<String> {
     let Some((prompt, first, bisection)) = &found.failure else {
-        let line = format!(
+        return vec![format!(
             "{}: {} values in {} tensors of {}, judged by {judged_by}",
             printer.paint(Tone::Good, "pass"),
             found.n_values,
             found.n_tensors,
             if found.n_prompts == 1 { "1 prompt".to_owned() } else { format!("{} prompts", found.n_prompts) },
-        );
-        printer.data(&line);
-        return;
+        )];
     };
-    printer.data(&format!("prompt `{prompt}`, judged by {judged_by}"));
-    printer.data(&format!("first out of tolerance: {first}"));
+    let mut lines =
+        vec![format!("prompt `{prompt}`, judged by {judged_by}"), format!("first out of tolerance: {first}")];
     let stage = Stage::of(first.key);
-    match &bisection.origin {
-        None => printer.data(&format!(
+    lines.push(match &bisection.origin {
+        None => format!(
             "{stage} only inherits it, and so does everything before: no part is wrong by itself, rounding adds up"
-        )),
+        ),
         Some(origin) if inherits(first, bisection) => {
-            printer.data(&format!("{stage} only inherits it; run by itself, {}", by_itself(origin)));
+            format!("{stage} only inherits it; run by itself, {}", by_itself(origin))
         }
-        Some(origin) => printer.data(&format!("run by itself, {}", by_itself(origin))),
-    }
+        Some(origin) => format!("run by itself, {}", by_itself(origin)),
+    });
     for other in &bisection.others {
-        printer.data(&format!("besides, run by itself, {}", by_itself(other)));
+        lines.push(format!("besides, run by itself, {}", by_itself(other)));
     }
     if !bisection.not_run.is_empty() {
         let stages: Vec<String> = bisection.not_run.iter().map(ToString::to_string).collect();
-        printer.data(&format!("not run by itself, for its input is not known: {}", stages.join(", ")));
+        lines.push(format!("not run by itself, for its input is not known: {}", stages.join(", ")));
     }
-    let line = match &bisection.origin {
+    lines.push(match &bisection.origin {
         Some(origin) => {
             format!("{}: {}, {}", printer.paint(Tone::Bad, "FAIL"), origin.stage, origin.part.name())
         }
         None => format!("{}: no part is wrong by itself", printer.paint(Tone::Bad, "FAIL")),
-    };
-    printer.data(&line);
+    });
+    lines
 }
 
 /// What running a stage by itself showed, in words.
@@ -390,4 +391,128 @@ fn by_itself(origin: &Origin) -> String {
         origin.part.name(),
         origin.finding
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use apr_generation::{Site, TensorKey};
+
+    use super::*;
+    use crate::compare::{Tolerance, View, compare};
+    use crate::golden::Part;
+    use crate::printer::ColorChoice;
+
+    /// `key` off by `off` at its second value, where 1 is tolerated.
+    fn finding(key: TensorKey, off: f32) -> Finding {
+        let view = |values| View::new(&[1, 2], values).unwrap();
+        let tolerance = Tolerance::new(1.0, 0.0).unwrap();
+        let difference = compare(view(&[0.0_f32, 0.0]), view(&[0.0, off]), tolerance).unwrap();
+        Finding { key, difference, positions: vec![0] }
+    }
+
+    fn origin(stage: Stage, part: Part, cause: Cause, accounts: Option<bool>) -> Origin {
+        let finding = finding(TensorKey::Layer(1, Site::UpProj), 4.0);
+        Origin { stage, part, beside: Vec::new(), finding, cause, accounts }
+    }
+
+    fn found(origin: Option<Origin>, others: Vec<Origin>, not_run: Vec<Stage>) -> Found {
+        let first = finding(TensorKey::Layer(2, Site::Output), 3.0);
+        let failure = Some(("unicode".to_owned(), first, Bisection { origin, others, not_run }));
+        Found { n_prompts: 1, n_tensors: 7, n_values: 14, remarks: Vec::new(), failure }
+    }
+
+    /// What is said after the prompt and the first tensor out of tolerance.
+    fn told(found: &Found) -> Vec<String> {
+        let lines = lines(found, "the goldens", &Printer::new(ColorChoice::Never, true));
+        assert_eq!(lines[0], "prompt `unicode`, judged by the goldens");
+        assert!(lines[1].starts_with("first out of tolerance: model.layers.2: max_abs 3"), "{}", lines[1]);
+        lines[2..].to_vec()
+    }
+
+    #[test]
+    fn a_pass_says_what_was_compared() {
+        let mut found = Found { n_prompts: 1, n_tensors: 7, n_values: 14, ..Found::default() };
+        let printer = Printer::new(ColorChoice::Never, true);
+        let said = |found: &Found| lines(found, "the goldens", &printer).join("\n");
+        assert_eq!(said(&found), "pass: 14 values in 7 tensors of 1 prompt, judged by the goldens");
+        found.n_prompts = 3;
+        assert_eq!(said(&found), "pass: 14 values in 7 tensors of 3 prompts, judged by the goldens");
+    }
+
+    #[test]
+    fn rounding_that_adds_up_blames_no_part() {
+        let lines = told(&found(None, Vec::new(), vec![Stage::Layer(0), Stage::Head]));
+        assert_eq!(
+            lines,
+            [
+                "layer 2 only inherits it, and so does everything before: no part is wrong by itself, rounding adds up",
+                "not run by itself, for its input is not known: layer 0, the head",
+                "FAIL: no part is wrong by itself",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_origin_in_another_layer_is_told_with_those_beside_it_and_besides() {
+        let mut first = origin(Stage::Layer(1), Part::GateProj, Cause::File, Some(false));
+        first.beside = vec![Part::UpProj];
+        let other = origin(Stage::Head, Part::LmHead, Cause::Arithmetic, None);
+        let lines = told(&found(Some(first), vec![other], Vec::new()));
+        assert!(
+            lines[0].starts_with(
+                "layer 2 only inherits it; run by itself, layer 1 is wrong in gate_proj (and up_proj): model.layers.1"
+            ),
+            "{}",
+            lines[0]
+        );
+        assert!(
+            lines[0].ends_with(
+                "the reference computes the same from this file, so its weights or configuration are others; it is not the \
+                 only cause"
+            ),
+            "{}",
+            lines[0]
+        );
+        assert!(
+            lines[1].starts_with("besides, run by itself, the head is wrong in lm_head: "),
+            "{}",
+            lines[1]
+        );
+        assert!(
+            lines[1]
+                .ends_with("the reference computes the right values from this file, so the code is wrong"),
+            "{}",
+            lines[1]
+        );
+        assert_eq!(lines[2..], ["FAIL: layer 1, gate_proj"]);
+    }
+
+    #[test]
+    fn an_origin_in_the_same_layer_that_is_within_tolerance_is_off_and_not_wrong() {
+        let mut here = origin(Stage::Layer(2), Part::DownProj, Cause::File, Some(true));
+        here.finding = finding(TensorKey::Layer(2, Site::DownProj), 0.5);
+        let lines = told(&found(Some(here), Vec::new(), Vec::new()));
+        assert!(
+            lines[0]
+                .starts_with("run by itself, layer 2 is off by more than rounding explains in down_proj: "),
+            "{}",
+            lines[0]
+        );
+        assert!(lines[0].ends_with("configuration are others"), "{}", lines[0]);
+        assert_eq!(lines[1..], ["FAIL: layer 2, down_proj"]);
+    }
+
+    #[test]
+    fn json_has_a_number_for_a_layer_and_none_for_the_ends() {
+        let head = origin(Stage::Head, Part::LmHead, Cause::Arithmetic, None);
+        let mut layer = origin(Stage::Layer(1), Part::GateProj, Cause::File, Some(true));
+        layer.beside = vec![Part::UpProj];
+        let found = found(Some(head), vec![layer], Vec::new());
+        let row = serde_json::to_value(FailureRow::from(found.failure.as_ref().unwrap())).unwrap();
+        assert_eq!((&row["prompt"], &row["inherited"]), (&"unicode".into(), &true.into()));
+        assert_eq!((&row["origin"]["stage"], &row["origin"]["layer"]), (&"the head".into(), &().into()));
+        let other = &row["others"][0];
+        assert_eq!((&other["layer"], &other["beside"][0]), (&1.into(), &"up_proj".into()));
+        assert_eq!((&other["cause"], &other["accounts_for_it"]), (&"file".into(), &true.into()));
+    }
 }

@@ -202,4 +202,59 @@ mod tests {
         assert_eq!(difference(&edit("", "a\n")), ["+ a"]);
         assert_eq!(difference(&edit("a\n", "a\n")), Vec::<String>::new());
     }
+
+    #[test]
+    fn lines_that_come_before_those_that_go_are_told_in_their_order() {
+        let edit = |before: &str, after: &str| NewText {
+            file: "f".into(),
+            before: before.into(),
+            after: after.into(),
+        };
+        assert_eq!(difference(&edit("a\nb\nc\nd\nz\n", "b\nx\nd\ny\nz\n")), ["- a", "- c", "+ x", "+ y"]);
+        assert_eq!(difference(&edit("a\nb\nz\n", "z\n")), ["- a", "- b"]);
+        assert_eq!(first_change(&edit("a\nb\n", "a\nc\n")), 2);
+    }
+
+    #[test]
+    fn each_kind_of_fault_is_planted_in_its_place_after_the_check_is_written() {
+        let idea = |kind| Idea {
+            claim: "F9".parse().unwrap(),
+            fault: "exit-lost".into(),
+            kind,
+            does: "hides it".into(),
+            says: "exit code".into(),
+        };
+        let proven = "`cargo probador prove F9`: proven once it is red under `exit-lost`, saying \"exit code\"; commit \
+                      checklist/proofs.json";
+        for (kind, planted) in [
+            (
+                FaultKind::Data,
+                "plant `exit-lost` in probador/src/faults/data.rs, in a copy of the model file",
+            ),
+            (
+                FaultKind::Wrap,
+                "plant `exit-lost` in probador/src/faults/wrap.rs, around the model, or screen.rs, around what programs show",
+            ),
+            (
+                FaultKind::Source,
+                "write the `edits` of `exit-lost` in checklist/faults.yaml: what is replaced in which file",
+            ),
+            (
+                FaultKind::Fixture,
+                "plant `exit-lost` in probador/src/faults/fixture.rs: a tree or result to flag",
+            ),
+        ] {
+            assert_eq!(next_steps(&idea(kind), false), [format!("1. {planted}"), format!("2. {proven}")]);
+            assert_eq!(
+                next_steps(&idea(kind), true),
+                [
+                    "1. make fmt, then `cargo probador full F9`: red, since its check is not written yet".to_owned(),
+                    "2. write the check in probador/src/checks/f_wasm.rs, until `cargo probador full F9` is green"
+                        .to_owned(),
+                    format!("3. {planted}"),
+                    format!("4. {proven}"),
+                ]
+            );
+        }
+    }
 }

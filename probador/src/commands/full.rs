@@ -277,3 +277,37 @@ pub(super) fn build(packages: &[&str], workspace: &Workspace, printer: &mut Prin
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_run_that_contradicts_itself_is_a_defect_of_the_engine_and_no_failure() {
+        let mut report = sample::all_passing();
+        for (verdict, expected) in [
+            (RunVerdict::Pass, ExitStatus::Pass),
+            (RunVerdict::Incomplete, ExitStatus::Pass),
+            (RunVerdict::Fail, ExitStatus::Failed),
+            (RunVerdict::Unbelievable, ExitStatus::Internal),
+        ] {
+            report.verdict = verdict;
+            assert_eq!(status(&report), expected);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_appended_to_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("summary.md");
+        append(&path, "a\n").unwrap();
+        append(&path, "b\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\nb\n");
+        let error = append(folder.path(), "c").unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("failed to append to `{}`: ", folder.path().display())),
+            "{error}"
+        );
+    }
+}

@@ -40,25 +40,28 @@ pub(super) fn run(
     }
     printer.end_progress();
     keep(args, &engine, &performances)?;
-    match args.format {
-        Format::Human => {
-            for done in &performances {
-                for line in lines(done, printer) {
-                    printer.data(&line);
-                }
-            }
-        }
-        Format::Terse => {
-            for done in &performances {
-                for row in &done.rows {
-                    printer.data(&format!("{} {} {}", word(row.reception), done.impostor.name(), row.claim));
-                }
-            }
-        }
-        Format::Json => printer.data(&serde_json::to_string_pretty(&performances)?),
+    for line in shown(&performances, args.format, printer)? {
+        printer.data(&line);
     }
+    Ok(status(&performances))
+}
+
+/// What is printed of the impostors.
+fn shown(performances: &[Performance], format: Format, printer: &Printer) -> anyhow::Result<Vec<String>> {
+    Ok(match format {
+        Format::Human => performances.iter().flat_map(|done| lines(done, printer)).collect(),
+        Format::Terse => {
+            let rows = performances.iter().flat_map(|done| done.rows.iter().map(move |row| (done, row)));
+            rows.map(|(done, row)| format!("{} {} {}", word(row.reception), done.impostor.name(), row.claim))
+                .collect()
+        }
+        Format::Json => vec![serde_json::to_string_pretty(performances)?],
+    })
+}
+
+fn status(performances: &[Performance]) -> ExitStatus {
     let fooled = performances.iter().any(|done| done.with(Reception::Fooled).next().is_some());
-    Ok(if fooled { ExitStatus::FaultSurvived } else { ExitStatus::Pass })
+    if fooled { ExitStatus::FaultSurvived } else { ExitStatus::Pass }
 }
 
 /// Keeps what was seen for the next report. Samples of another seed are not what a report is of.
@@ -103,5 +106,54 @@ fn word(reception: Reception) -> &'static str {
         Reception::Broken => "broken",
         Reception::Indifferent => "indifferent",
         Reception::Fooled => "fooled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::impostors::Row;
+    use crate::printer::ColorChoice;
+
+    fn performance(rows: &[(&str, Reception)]) -> Performance {
+        let row = |&(claim, reception): &(&str, Reception)| Row {
+            claim: claim.parse().unwrap(),
+            reception,
+            said: "so it was".to_owned(),
+        };
+        Performance {
+            impostor: Impostor::RandomWeights,
+            does: "computes with noise".to_owned(),
+            rows: rows.iter().map(row).collect(),
+        }
+    }
+
+    #[test]
+    fn what_an_impostor_gets_away_with_is_said_first_and_has_an_exit_code_of_its_own() {
+        let printer = Printer::new(ColorChoice::Never, true);
+        let caught = [("A1", Reception::Indifferent), ("C1", Reception::Red), ("C2", Reception::Broken)];
+        let fooled = [&caught[..], &[("D2", Reception::Fooled), ("D3", Reception::Fooled)]].concat();
+        let (caught, fooled) = ([performance(&caught)], [performance(&fooled)]);
+        let shown = |performances: &[Performance], format| shown(performances, format, &printer).unwrap();
+        let counts =
+            "random-weights   computes with noise; red on 1 claims, 1 cannot judge it, 1 are indifferent";
+        assert_eq!(shown(&caught, Format::Human), [format!(" caught  {counts}")]);
+        assert_eq!(
+            shown(&fooled, Format::Human),
+            [format!("PASSES  {counts}"), "        it gets away with: D2 D3".to_owned()]
+        );
+        assert_eq!((status(&caught), status(&fooled)), (ExitStatus::Pass, ExitStatus::FaultSurvived));
+        assert_eq!(
+            shown(&fooled, Format::Terse),
+            [
+                "indifferent random-weights A1",
+                "red random-weights C1",
+                "broken random-weights C2",
+                "fooled random-weights D2",
+                "fooled random-weights D3",
+            ]
+        );
+        let json: Vec<Performance> = serde_json::from_str(&shown(&fooled, Format::Json)[0]).unwrap();
+        assert_eq!(json, fooled);
     }
 }

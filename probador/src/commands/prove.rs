@@ -428,3 +428,6 @@ fn status(trials: &[TargetTrial]) -> ExitStatus {
         ExitStatus::Pass
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -445,4 +445,71 @@ mod tests {
             assert_eq!(row.statistics, Statistics::of_slice(&values), "{name}");
         }
     }
+
+    #[test]
+    fn a_name_may_have_two_hundred_letters() {
+        assert!(is_plain_file_name(&"a".repeat(200)) && !is_plain_file_name(&"a".repeat(201)));
+    }
+
+    #[test]
+    fn every_stored_type_and_every_folder_shows_its_values_from_the_start_again_and_again() {
+        use apr_format::{AprWriter, Metadata, TensorSpec};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.apr");
+        let spec = |name: &str, dtype| TensorSpec { name: name.into(), dtype, shape: vec![2, 2] };
+        let specs = vec![spec("a", DType::F16), spec("b", DType::Bf16), spec("c", DType::F32)];
+        let mut writer = AprWriter::create(&path, Metadata::default(), specs, Overwrite::Refuse).unwrap();
+        let values = [1.5_f32, -2.0, 0.0, 4.0];
+        let bytes =
+            |encode: fn(f32) -> Vec<u8>| values.iter().flat_map(|&value| encode(value)).collect::<Vec<u8>>();
+        writer.write_tensor("a", &bytes(|value| f16::from_f32(value).to_le_bytes().to_vec())).unwrap();
+        writer.write_tensor("b", &bytes(|value| bf16::from_f32(value).to_le_bytes().to_vec())).unwrap();
+        writer.write_tensor("c", &bytes(|value| value.to_le_bytes().to_vec())).unwrap();
+        writer.finish().unwrap();
+        let arrays = folder.path().join("arrays");
+        std::fs::create_dir(&arrays).unwrap();
+        npy::write_f32(&arrays.join("d.npy"), &[2, 2], &values, Overwrite::Refuse).unwrap();
+
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        for (source, name) in [(&path, "a"), (&path, "b"), (&path, "c"), (&arrays, "d")] {
+            let source = Collection::open(source).unwrap();
+            let mut seen = Vec::new();
+            with_values(&source, name, |shape, values| {
+                seen.push((shape.to_vec(), bits(&values().collect::<Vec<_>>())));
+                seen.push((shape.to_vec(), bits(&values().collect::<Vec<_>>())));
+            })
+            .unwrap();
+            let whole = (vec![2, 2], bits(&values));
+            assert_eq!(seen, [whole.clone(), whole], "{name}");
+            assert_eq!(row(&source, name).unwrap().statistics, Statistics::of_slice(&values), "{name}");
+            assert_eq!(
+                with_values(&source, "none", |_, _| {}).unwrap_err().to_string(),
+                format!("`{}` has no tensor `none`", source.path().display())
+            );
+        }
+    }
+
+    #[test]
+    fn pictures_are_drawn_as_asked_and_not_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        npy::write_f32(&folder.path().join("d.npy"), &[2, 2], &[1.5, -2.0, 0.0, 4.0], Overwrite::Refuse)
+            .unwrap();
+        let source = Collection::open(folder.path()).unwrap();
+        let drawn = |histogram, heatmap| {
+            let args = StatsArgs {
+                source: folder.path().to_owned(),
+                key: Vec::new(),
+                histogram,
+                heatmap,
+                html: None,
+                force: false,
+                json: false,
+            };
+            let pictures = pictures(&source, "d", &args).unwrap();
+            (pictures.histogram.is_some(), pictures.heatmap.is_some())
+        };
+        for (histogram, heatmap) in [(false, false), (true, false), (false, true), (true, true)] {
+            assert_eq!(drawn(histogram, heatmap), (histogram, heatmap));
+        }
+    }
 }

@@ -147,4 +147,25 @@ mod tests {
         assert_ne!(write("qwen2/src/lib.rs", "pub fn b() {}"), with_manifest);
         assert_ne!(write("tensor/src/lib.rs", ""), with_manifest);
     }
+
+    #[test]
+    fn a_playbook_has_a_key_that_changes_with_it_and_with_its_faults() {
+        let workspace = Workspace::find(None).unwrap();
+        let checklist = workspace.checklist().unwrap();
+        let playbooks = workspace.playbooks(&checklist).unwrap();
+        let keys = Keys::new(&workspace, &crate::models::choose(None, &workspace).unwrap()).unwrap();
+        let key = |playbook: &crate::playbook::Playbook, faults: &[&Fault]| {
+            keys.of(Target::Playbook(playbook), faults).unwrap()
+        };
+        let (first, fault) = (&playbooks[0], checklist.faults().values().next().unwrap());
+        assert_eq!(key(first, &[]), key(&first.clone(), &[]));
+        assert_ne!(key(first, &[]), key(&playbooks[1], &[]));
+        assert_ne!(key(first, &[]), key(first, &[fault]));
+        // Where the fault's row stands is no part of what it says.
+        let moved = Fault { line: fault.line + 1, ..fault.clone() };
+        assert_eq!(key(first, &[fault]), key(first, &[&moved]));
+        let mut changed = first.clone();
+        changed.description.push('!');
+        assert_ne!(key(first, &[]), key(&changed, &[]));
+    }
 }

@@ -235,4 +235,19 @@ mod tests {
         let red = Verdict::Fail { diagnosis: "off".to_owned() };
         assert_eq!(reaction(Some(&red)), Reaction::Red { said: "off".to_owned() });
     }
+
+    #[test]
+    fn a_file_that_is_no_text_and_a_folder_that_is_not_there_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = scratch(folder.path());
+        std::fs::write(scratch.root.join("subjects/a/raw.rs"), b"\xff").unwrap();
+        let edit =
+            Edit { file: "subjects/a/raw.rs".to_owned(), before: "x".to_owned(), after: "y".to_owned() };
+        let error = scratch.write_tree(std::slice::from_ref(&edit)).unwrap_err();
+        assert_eq!(error.to_string(), "`subjects/a/raw.rs` is no text");
+        assert!(!scratch.tree.exists(), "nothing is written when an edit does not apply");
+        let nowhere = folder.path().join("nowhere");
+        let found: Vec<_> = files(&nowhere).collect();
+        assert!(matches!(&found[..], [Err(error)] if error.to_string().contains("nowhere")), "{found:?}");
+    }
 }

@@ -128,4 +128,33 @@ mod tests {
         assert_eq!(on_tiny, Some(ProofStanding::Unproven));
         assert_eq!(standing("J1", |_, _, _| {}), None);
     }
+
+    #[test]
+    fn what_the_small_model_proved_counts_beside_another_model_and_a_model_without_a_key_proves_nothing() {
+        let workspace = Workspace::find(None).unwrap();
+        let checklist = workspace.checklist().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let broken = folder.path().join("broken.apr");
+        std::fs::write(&broken, "no model").unwrap();
+        let model = choose(broken.to_str(), &workspace).unwrap();
+        let mut book = ProofBook::open(&workspace, &model).unwrap();
+        let names: Vec<_> = book.models.iter().map(|(model, keys)| (&*model.name, keys.is_some())).collect();
+        assert_eq!(names, [("broken", false), ("tiny", true)]);
+        let claim = checklist.claim("C4".parse().unwrap()).unwrap();
+        let faults: Vec<&Fault> =
+            claim.faults.iter().filter_map(|name| checklist.faults().get(name)).collect();
+        let key = book.models[1].1.as_ref().unwrap().of(claim, &faults).unwrap();
+        let proof = |key: &str| Some(Proof { key: key.to_owned(), faults: claim.faults.clone() });
+        book.proofs = Proofs::default();
+        book.proofs.set("broken", "C4", proof("before"));
+        assert_eq!(book.standing(claim, &checklist).unwrap(), Some(ProofStanding::Stale));
+        book.proofs.set("tiny", "C4", proof(&key));
+        assert_eq!(book.standing(claim, &checklist).unwrap(), Some(ProofStanding::Proven));
+    }
+
+    #[test]
+    fn every_standing_has_its_word() {
+        let standings = [ProofStanding::Proven, ProofStanding::Stale, ProofStanding::Unproven];
+        assert_eq!(standings.map(ProofStanding::word), ["proven", "stale", "unproven"]);
+    }
 }

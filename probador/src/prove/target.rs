@@ -88,12 +88,6 @@ impl<'t> From<&'t Claim> for Target<'t> {
     }
 }
 
-impl<'t> From<&'t Playbook> for Target<'t> {
-    fn from(playbook: &'t Playbook) -> Self {
-        Self::Playbook(playbook)
-    }
-}
-
 impl fmt::Display for TargetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -131,5 +125,27 @@ mod tests {
         let playbook: TargetName = "edge-cases/unicode".parse().unwrap();
         assert_eq!(playbook.to_string(), "edge-cases/unicode");
         assert!("Z9".parse::<TargetName>().is_err() && "nowhere/x".parse::<TargetName>().is_err());
+    }
+
+    #[test]
+    fn a_playbook_is_tried_by_its_name_its_group_its_faults_and_their_words() {
+        let workspace = crate::workspace::Workspace::find(None).unwrap();
+        let checklist = workspace.checklist().unwrap();
+        let playbooks = workspace.playbooks(&checklist).unwrap();
+        let unicode = playbooks.iter().find(|playbook| playbook.id.as_str() == "edge-cases/unicode").unwrap();
+        let target = Target::Playbook(unicode);
+        assert_eq!(target.name().to_string(), "edge-cases/unicode");
+        assert_eq!((target.title(), target.group(), target.claim()), (&*unicode.name, unicode.group(), None));
+        let first = &unicode.faults[0];
+        assert_eq!(target.faults()[0], first.name);
+        let faults = checklist.faults();
+        assert_eq!(target.says(&faults[&first.name]), Some(first.says.as_str()));
+        assert_eq!(target.says(&faults["mask-off-by-one"]), None);
+
+        let c4 = checklist.claim("C4".parse().unwrap()).unwrap();
+        let target = Target::from(c4);
+        assert_eq!((target.title(), target.group(), target.claim()), ("Causal mask", Group::Model, Some(c4)));
+        assert_eq!(target.faults(), ["mask-off-by-one", "peeks-ahead", "mask-off-by-one-in-attention"]);
+        assert_eq!(target.says(&faults["mask-off-by-one"]), faults["mask-off-by-one"].diagnostic(c4.id));
     }
 }

@@ -114,3 +114,68 @@ impl TargetTrial {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::Options;
+    use crate::workspace::sample::Checkout;
+
+    fn engine(checkout: &Checkout, model: &str) -> Arc<Engine> {
+        let options = Options { model: Some(model.to_owned()), seed: None };
+        Arc::new(Engine::open(checkout.workspace(), &options).unwrap())
+    }
+
+    fn claim<'e>(engine: &'e Engine, id: &str) -> Target<'e> {
+        Target::Claim(engine.checklist().claim(id.parse().unwrap()).unwrap())
+    }
+
+    #[test]
+    fn what_cannot_be_decided_here_waits_and_is_not_tried() {
+        let checkout = Checkout::new();
+        let engine = engine(&checkout, "tiny");
+        // No result of clippy is stored in this checkout.
+        let target = claim(&engine, "G3");
+        let mut trial = TargetTrial::new(&engine, target, &[]);
+        let why = "unverified: no result of clippy is stored for this tree; cargo probador lint --clippy";
+        assert_eq!(trial.standing, Standing::Waiting { why: why.to_owned() });
+        let before = trial.clone();
+        let fault = &engine.checklist().faults()["mask-off-by-one"];
+        trial.run(&Trials::new(Arc::clone(&engine)), target, &[fault]);
+        assert_eq!(trial, before);
+    }
+
+    #[test]
+    fn what_is_not_green_without_a_fault_is_doubtful_and_not_tried_under_one() {
+        let checkout = Checkout::new();
+        let broken = checkout.path().join("broken.apr");
+        std::fs::write(&broken, "no model").unwrap();
+        let engine = engine(&checkout, broken.to_str().unwrap());
+        let target = claim(&engine, "A1");
+        let mut trial = TargetTrial::new(&engine, target, &[]);
+        assert_eq!(trial.standing, Standing::Unfinished);
+        let fault = &engine.checklist().faults()["truncated-file"];
+        trial.run(&Trials::new(Arc::clone(&engine)), target, &[fault]);
+        let Standing::Doubtful { why } = &trial.standing else { panic!("{trial:?}") };
+        assert!(why.starts_with("it is not green without any fault: red: "), "{why}");
+        assert!(trial.faults.is_empty() && trial.caught().is_empty());
+    }
+
+    #[test]
+    fn a_target_is_proven_once_every_fault_it_names_is_caught() {
+        let checkout = Checkout::new();
+        let engine = engine(&checkout, "tiny");
+        let target = claim(&engine, "A4");
+        let known = ["vocab-size-misstated".to_owned(), "layer-count-misstated".to_owned()];
+        assert_eq!(TargetTrial::new(&engine, target, &known).standing, Standing::Known);
+        let mut trial = TargetTrial::new(&engine, target, &known[..1]);
+        assert_eq!((&trial.standing, trial.n_named), (&Standing::Unfinished, 2));
+        trial.add(&known[1], Err(Doubt::Survived));
+        assert_eq!((&trial.standing, trial.caught()), (&Standing::Survived, known[..1].to_vec()));
+        trial.faults.pop();
+        trial.add(&known[1], Ok(()));
+        assert_eq!((&trial.standing, trial.caught()), (&Standing::Proven, known.to_vec()));
+    }
+}

@@ -254,3 +254,131 @@ fn adapted(claim: &Claim, context: &Context) -> anyhow::Result<Claim> {
     }
     Ok(claim)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Reason;
+    use crate::engine::Options;
+    use crate::workspace::sample::Checkout;
+
+    fn trials(checkout: &Checkout, model: &Path) -> Trials {
+        let options = Options { model: Some(model.display().to_string()), seed: None };
+        Trials::new(Arc::new(Engine::open(checkout.workspace(), &options).unwrap()))
+    }
+
+    fn tiny(checkout: &Checkout) -> Trials {
+        trials(checkout, Path::new("tiny"))
+    }
+
+    fn claim<'t>(trials: &'t Trials, id: &str) -> &'t Claim {
+        trials.engine().checklist().claim(id.parse().unwrap()).unwrap()
+    }
+
+    fn fault<'t>(trials: &'t Trials, name: &str) -> &'t Fault {
+        &trials.engine().checklist().faults()[name]
+    }
+
+    #[test]
+    fn only_red_in_the_words_of_the_fault_shows_that_it_is_caught() {
+        let checkout = Checkout::new();
+        let trials = tiny(&checkout);
+        let a4 = claim(&trials, "A4");
+        let misstated = fault(&trials, "vocab-size-misstated");
+        let red = |said: &str| Reaction::Red { said: said.to_owned() };
+        assert_eq!(red("vocab_size is 7").shows(a4, misstated), Ok(()));
+        let other = Doubt::OtherWords { wanted: "vocab_size".into(), said: "layers".into() };
+        assert_eq!(red("layers").shows(a4, misstated), Err(other));
+        // A fault that asks for no words of the claim is caught by none.
+        let none = Doubt::OtherWords { wanted: String::new(), said: "vocab_size".into() };
+        assert_eq!(red("vocab_size").shows(a4, fault(&trials, "mask-off-by-one")), Err(none));
+        assert_eq!(Reaction::Green.shows(a4, misstated), Err(Doubt::Survived));
+        let broken = Reaction::Broken { why: "no disk".into() };
+        assert_eq!(broken.shows(a4, misstated), Err(Doubt::Broken("no disk".into())));
+    }
+
+    #[test]
+    fn every_doubt_is_a_sentence() {
+        let said = "one\ntwo\nthree\nfour".to_owned();
+        for (doubt, expected) in [
+            (Doubt::NotClean("red: off".into()), "it is not green without any fault: red: off"),
+            (Doubt::Nervous("red: off".into()), "it is red under a fault that does nothing: red: off"),
+            (Doubt::Survived, "the fault survives: it stays green"),
+            (
+                Doubt::OtherWords { wanted: "off".into(), said },
+                "it is red without saying \"off\": one; two; three",
+            ),
+            (Doubt::Broken("no disk".into()), "nothing was shown: no disk"),
+        ] {
+            assert_eq!(doubt.to_string(), expected);
+        }
+        let undecided = Undecided { reason: Reason::Inconclusive, what: "x".into(), remedy: String::new() };
+        for (verdict, expected) in [
+            (Verdict::Pass, "green"),
+            (Verdict::Fail { diagnosis: "off".into() }, "red: off"),
+            (Verdict::Undecided(undecided), "undecided: inconclusive: x"),
+        ] {
+            assert_eq!(describe(&verdict), expected);
+        }
+        assert!(green(&Judgement::new()).unwrap_err().contains("nothing was measured"));
+    }
+
+    #[test]
+    fn what_cannot_be_planted_shows_nothing() {
+        let checkout = Checkout::new();
+        let broken = checkout.path().join("broken.apr");
+        std::fs::write(&broken, "no model").unwrap();
+        let trials = trials(&checkout, &broken);
+        let a4 = claim(&trials, "A4");
+        let nobodys = Fault { name: "nobodys".into(), ..fault(&trials, "scale-shifted").clone() };
+        let why = "nothing plants `nobodys`".to_owned();
+        assert_eq!(trials.under(a4, &nobodys), Reaction::Broken { why });
+        let Reaction::Broken { why } = trials.under(a4, fault(&trials, "scale-shifted")) else {
+            panic!("it was planted in what is no model")
+        };
+        assert!(why.starts_with("it cannot be planted: "), "{why}");
+        // Nothing shows a check that cannot judge the subject to be green, red or calm.
+        let Err(Doubt::NotClean(why)) = trials.catches(a4, fault(&trials, "scale-shifted")) else {
+            panic!("what is no model is clean")
+        };
+        assert!(why.contains("broken.apr"), "{why}");
+        std::fs::remove_file(&broken).unwrap();
+        let Err(Doubt::Broken(why)) = trials.calm(a4) else { panic!("what is gone was copied") };
+        assert!(why.starts_with("nothing cannot be planted: "), "{why}");
+    }
+
+    #[test]
+    fn a_claim_that_this_model_cannot_decide_is_not_clean() {
+        let checkout = Checkout::new();
+        let other = checkout.path().join("other.apr");
+        std::fs::copy(checkout.path().join("golden/tiny/tiny.apr"), &other).unwrap();
+        let trials = trials(&checkout, &other);
+        let why = "unverified: there are no golden traces of `other`; scripts/generate_golden_traces.py";
+        assert_eq!(trials.clean(claim(&trials, "I14")), Err(Doubt::NotClean(why.to_owned())));
+        // The first answer is remembered.
+        std::fs::remove_file(&other).unwrap();
+        assert_eq!(trials.clean(claim(&trials, "I14")), Err(Doubt::NotClean(why.to_owned())));
+    }
+
+    #[test]
+    fn figures_of_the_released_model_are_adapted_to_a_stand_in_and_to_no_other() {
+        let checkout = Checkout::new();
+        let adapt = |trials: &Trials, id: &str, limit: &str| {
+            let claim = claim(trials, id);
+            let adapted = adapted(claim, trials.engine().context()).unwrap();
+            (claim.limits[limit], adapted.limits[limit])
+        };
+        let small = tiny(&checkout);
+        let (released, own) = adapt(&small, "B1", "vocab_size");
+        let vocab_size = small.engine().context().file().unwrap().metadata().config.vocab_size;
+        assert!((released - 151_936.0).abs() < 1e-9 && (own - vocab_size as f64).abs() < 1e-9);
+        let (_, own) = adapt(&small, "B3", "im_start");
+        let id = small.engine().context().tokenizer().unwrap().token_to_id("<|im_start|>").unwrap();
+        assert!((own - f64::from(id.0)).abs() < 1e-9);
+
+        let other = checkout.path().join("other.apr");
+        std::fs::copy(checkout.path().join("golden/tiny/tiny.apr"), &other).unwrap();
+        let (released, own) = adapt(&trials(&checkout, &other), "B1", "vocab_size");
+        assert!((released - own).abs() < 1e-9, "{own}");
+    }
+}

@@ -1,10 +1,13 @@
 //! Small checkouts made for each test of the command line.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
+pub mod goldens;
+
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use apr_format::{AprFile, AprWriter, Metadata, Overwrite, TensorSpec};
 use assert_cmd::Command;
 
 /// The checkout that this was built from.
@@ -44,13 +47,55 @@ impl Checkout {
     pub fn run(&self, arguments: &[&str]) -> assert_cmd::assert::Assert {
         probador(self.path(), arguments)
     }
+
+    pub fn run_with(&self, environment: &[(&str, &Path)], arguments: &[&str]) -> assert_cmd::assert::Assert {
+        engine(self.path()).envs(environment.iter().copied()).args(arguments).assert()
+    }
+}
+
+fn engine(root: &Path) -> Command {
+    let mut command = Command::cargo_bin("cargo-probador").unwrap();
+    command.env_remove("PROBADOR_MODEL").env_remove("GITHUB_ACTIONS").env("NO_COLOR", "1");
+    command.arg("--root").arg(root);
+    command
 }
 
 /// The engine on the checkout at `root`.
 pub fn probador(root: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
-    let mut command = Command::cargo_bin("cargo-probador").unwrap();
-    command.env_remove("PROBADOR_MODEL").env_remove("GITHUB_ACTIONS").env("NO_COLOR", "1");
-    command.arg("--root").arg(root).args(arguments).assert()
+    engine(root).args(arguments).assert()
+}
+
+/// A program of these lines of shell.
+pub fn program(path: &Path, lines: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!("#!/bin/sh\n{lines}")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A copy of the small model at `path` whose tensors' bytes and metadata are changed.
+pub fn altered(path: &Path, edit: impl Fn(&str, &mut [u8]), configure: impl Fn(&mut Metadata)) {
+    let file = AprFile::open(&repository().join("golden/tiny/tiny.apr")).unwrap();
+    let specs = file.entries().iter().map(|entry| TensorSpec {
+        name: entry.name.clone(),
+        dtype: entry.dtype,
+        shape: entry.shape.clone(),
+    });
+    let mut metadata = file.metadata().clone();
+    configure(&mut metadata);
+    let mut writer = AprWriter::create(path, metadata, specs.collect(), Overwrite::Allow).unwrap();
+    for entry in file.entries() {
+        let mut bytes = file.tensor(&entry.name).unwrap().bytes().to_vec();
+        edit(&entry.name, &mut bytes);
+        writer.write_tensor(&entry.name, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// The text of what was printed: data, then talk.
+pub fn streams(assert: &assert_cmd::assert::Assert) -> (String, String) {
+    let output = assert.get_output();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
 }
 
 /// A file that is no model.
