@@ -1,76 +1,16 @@
 //! Playbooks as a user runs them: exit codes, what is said of a failure, and that every key can fail.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+mod desk;
+
 use std::fs;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use desk::{Desk, engine, probador};
 use serde_json::Value;
-
-/// A folder for playbooks outside of the checkout.
-struct Desk(tempfile::TempDir);
-
-/// How a run of the engine ended.
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Desk {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.path().join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn run(&self, text: &str, more: &[&str]) -> Ended {
-        let file = self.write("playbook.yaml", text);
-        probador(&[&["run", "--no-build", file.to_str().unwrap()], more].concat())
-    }
-
-    /// Runs a playbook of these steps and expects it to pass.
-    #[track_caller]
-    fn passes(&self, steps: &str) {
-        let ended = self.run(&format!("name: x\nneeds: []\n{steps}"), &[]);
-        assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
-    }
-
-    /// Runs a playbook of these steps and expects it to fail in these words.
-    #[track_caller]
-    fn fails(&self, steps: &str, expected: &str) -> Ended {
-        let ended = self.run(&format!("name: x\nneeds: []\n{steps}"), &[]);
-        assert_eq!(ended.code, Some(100), "{}\n{}", ended.stdout, ended.stderr);
-        assert!(ended.stdout.contains(expected), "{expected:?} is not in {}", ended.stdout);
-        ended
-    }
-}
-
-fn engine() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-probador"));
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    command.arg("--root").arg(root).env_remove("PROBADOR_MODEL").env("NO_COLOR", "1");
-    command
-}
-
-fn probador(arguments: &[&str]) -> Ended {
-    let output = engine().args(arguments).output().unwrap();
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
 
 #[test]
 fn a_failure_says_command_ending_output_and_how_to_run_it_again() {

@@ -265,3 +265,45 @@ impl FromNode for Acceptance {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_no_log_is_an_error_and_none_is_an_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(accepted(folder.path()).unwrap(), []);
+        let path = folder.path().join(LOG);
+        let said = || accepted(folder.path()).unwrap_err().to_string();
+        for (text, found) in [("words", "text"), ("{a: 1}", "a mapping"), ("", "nothing")] {
+            fs::write(&path, text).unwrap();
+            let expected = format!("{}:1:1: expected a list of acceptances, found {found}", path.display());
+            assert_eq!(said(), expected, "{text:?}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(
+            said().starts_with(&format!("failed to read `{}`: Is a directory", path.display())),
+            "{}",
+            said()
+        );
+    }
+
+    #[test]
+    fn a_reason_is_one_line_that_says_something_and_no_essay() {
+        assert_eq!(check_reason("  a newer torch ").unwrap(), "a newer torch");
+        let longest = "é".repeat(REASON_LIMIT);
+        assert_eq!(check_reason(&longest).unwrap(), longest);
+        let check = |reason: &str, what: &str| {
+            let said = check_reason(reason).unwrap_err().to_string();
+            assert_eq!(
+                said,
+                format!("the reason {what}\nhint: say in one line why the truth is another now")
+            );
+        };
+        check(" ", "is empty");
+        check("two\nlines", "is not one line of at most 500 characters");
+        check(&"é".repeat(REASON_LIMIT + 1), "is not one line of at most 500 characters");
+    }
+}

@@ -257,6 +257,7 @@ impl FromNode for AskedPrompt {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::CONFIG;
     use super::*;
 
     #[test]
@@ -272,5 +273,74 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, key), expected, "{pattern} {key}");
         }
+    }
+    #[test]
+    fn the_same_is_asked_for_wherever_and_in_whatever_order_it_is_written() {
+        let read = |text: &str| Verification::parse_config("c.yaml", text).unwrap();
+        let check = |from: &str, to: &str, is_same: bool| {
+            assert!(CONFIG.contains(from), "{from}");
+            assert_eq!(read(CONFIG) == read(&CONFIG.replacen(from, to, 1)), is_same, "{to}");
+        };
+        check("{k: 2, threshold: 0.95}", "{threshold: 0.95, k: 2}", true);
+        check("max_noise_ratio: 2.0", "max_noise_ratio: 2", true);
+        check("rtol: 0.0}", "rtol: 0}", true);
+        check("max_noise_ratio: 2.0", "max_noise_ratio: 3", false);
+        check("threshold: 0.95", "threshold: 1", false);
+        check("[\"1 2 3\"]", "[\"1 2 3\", \"4\"]", false);
+        check("fake: {record: {positions: all}", "fake: {record: {positions: all, layers: [0]}", false);
+        check("[logits]", "[logit]", false);
+        // A number asked for as a whole one, and then as another.
+        let whole = read(&CONFIG.replacen("max_noise_ratio: 2.0", "max_noise_ratio: 2", 1));
+        assert!(whole == read(CONFIG), "whichever of the two is whole");
+    }
+
+    #[test]
+    fn limits_that_nothing_can_keep_or_miss_are_refused() {
+        let check = |from: &str, to: &str, expected: &str| {
+            assert!(CONFIG.contains(from), "{from}");
+            let problems = Verification::parse_config("c.yaml", &CONFIG.replacen(from, to, 1)).unwrap_err();
+            let said: Vec<_> = problems.iter().map(|problem| problem.what.as_str()).collect();
+            assert!(said.contains(&expected), "{expected:?} is not among {said:?}");
+        };
+        check("ratio: 2.0", "ratio: 0", "max_noise_ratio is 0, it must be above 0");
+        check("ratio: 2.0", "ratio: -1.5", "max_noise_ratio is -1.5, it must be above 0");
+        for share in ["5", "500%", "-1%", "five%"] {
+            let said = format!("max_deviation `{share}` is not a share such as `5%`");
+            check("max_deviation: 5%", &format!("max_deviation: \"{share}\""), &said);
+        }
+        let top_k = |k: &str, threshold: &str| {
+            let said = format!("top_k_accuracy of k {k}, threshold {threshold} asks for nothing that can be");
+            check("{k: 2, threshold: 0.95}", &format!("{{k: {k}, threshold: {threshold}}}"), &said);
+        };
+        top_k("0", "0.95");
+        top_k("2", "1.5");
+        top_k("2", "-0.5");
+        check(
+            "tolerance: 0.0",
+            "tolerance: -1.0",
+            "tolerance `atol -1, rtol 0` is not two finite numbers that are zero or more",
+        );
+    }
+
+    #[test]
+    fn every_model_says_what_is_recorded_of_it() {
+        let check = |from: &str, to: &str, expected: &[&str]| {
+            assert!(CONFIG.contains(from), "{from}");
+            let problems = Verification::parse_config("c.yaml", &CONFIG.replacen(from, to, 1)).unwrap_err();
+            let said: Vec<_> = problems.iter().map(|problem| problem.what.as_str()).collect();
+            assert_eq!(said, expected);
+        };
+        let lacks = "a verification lacks `models`, or they are wrong";
+        let models = "  models:\n    fake: {record: {positions: all}, prompts: []}\n";
+        check(models, "", &[lacks]);
+        check(models, "  models: [fake]\n", &["expected models by name, found a list", lacks]);
+        check("record: {positions: all}, ", "", &["a model's section lacks `record`"]);
+        let asked = Verification::parse_config(
+            "c.yaml",
+            &CONFIG.replacen("prompts: []}", "prompts: [{name: a, slug: b, text: c, chat: true}]}", 1),
+        );
+        let asked = asked.unwrap();
+        assert_eq!(asked.slugs_of("fake").unwrap(), ["b"]);
+        assert_eq!(asked.slugs_of("other"), None);
     }
 }

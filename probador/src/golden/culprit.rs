@@ -258,3 +258,62 @@ fn distance<A: Copy + Into<f64>>(
         _ => f64::INFINITY,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::Tolerance;
+
+    #[test]
+    fn stages_and_parts_have_the_names_that_people_look_for() {
+        let stages = [Stage::Embedding, Stage::Layer(3), Stage::Head];
+        assert_eq!(stages.map(|stage| stage.to_string()), ["the embedding", "layer 3", "the head"]);
+        let behind = |key: TensorKey| Part::behind(key).name();
+        assert_eq!(behind(TensorKey::Embedding), "embed_tokens");
+        assert_eq!(behind(TensorKey::Norm), "final norm");
+        assert_eq!(behind(TensorKey::Logits), "lm_head");
+        // A site is named after the part that computes it; what a layer puts out is a sum.
+        for site in Site::ALL {
+            let key = TensorKey::Layer(0, site).to_string();
+            let name = if site == Site::Output { "residual" } else { key.rsplit('.').next().unwrap() };
+            assert_eq!(behind(TensorKey::Layer(0, site)), name);
+        }
+        let between = [Part::Rotary, Part::AttentionOutput, Part::Unknown];
+        assert_eq!(between.map(Part::name), ["rotary", "attention output", "a part that is not known"]);
+    }
+
+    /// What is blamed for the tensor at `site`, two positions of it, where the model computes `found` and both the truth
+    /// and the reference say `own`.
+    fn blamed(site: Site, shape: [usize; 2], own: &[f64], found: &[f32]) -> (Part, Cause) {
+        let expected = Expected {
+            tolerance: Tolerance::new(1e-3, 0.0).unwrap(),
+            noise: 1e-6,
+            positions: vec![0, 1],
+            shape: shape.to_vec(),
+            values: own.to_vec(),
+        };
+        let found = Trace { shape: shape.to_vec(), values: found.to_vec() };
+        let own = reference::Tensor { shape: shape.to_vec(), values: own.to_vec() };
+        let key = TensorKey::Layer(0, site);
+        Suspect { key, expected: &expected, found: &found, own: &own, n: 2 }.judge()
+    }
+
+    #[test]
+    fn a_part_between_two_tensors_is_blamed_only_where_something_speaks_against_it() {
+        let check = |site: Site, shape: [usize; 2], own: &[f64], found: &[f32], part: Part| {
+            assert_eq!(blamed(site, shape, own, found), (part, Cause::Arithmetic), "{site:?} {found:?}");
+        };
+        // One head: the pairs (0, 0), (1, 0) and (1, 1).
+        check(Site::Scores, [1, 3], &[1., 2., 3.], &[1., 2.5, 3.], Part::Rotary);
+        check(Site::Scores, [1, 3], &[1., 2., 3.], &[1., 2.5, 3.5], Part::Scores);
+        check(Site::Scores, [1, 3], &[1., 2., 3.], &[1., 2., 3.], Part::Scores);
+        check(Site::OProj, [2, 2], &[1., 2., 3., 4.], &[1., 2., 3., 4.5], Part::AttentionOutput);
+        check(Site::OProj, [2, 2], &[1., 2., 3., 4.], &[1.5, 2., 3., 4.], Part::OProj);
+        check(Site::OProj, [2, 2], &[1., 2., 3., 4.], &[1., 2., 3., 4.], Part::OProj);
+        let norm = Site::PostAttentionLayernorm;
+        check(norm, [2, 2], &[1., 2., 3., 4.], &[2., 4., 6., 8.], Part::PostAttentionLayernorm);
+        check(norm, [2, 2], &[1., 2., 3., 4.], &[2., 4., 6., 9.], Part::Residual);
+        // Values near zero have no ratio, which speaks against nothing.
+        check(norm, [2, 2], &[0., 2., 3., 0.], &[1., 2., 3., 9.], Part::PostAttentionLayernorm);
+    }
+}

@@ -471,3 +471,90 @@ fn increasing(
     }
     Some(list.into_iter().map(|position| position as usize).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::golden;
+    use super::*;
+
+    fn manifest() -> String {
+        golden(tempfile::tempdir().unwrap().path())
+    }
+
+    /// A manifest with `to` in the place of `from`, and a problem that is then found.
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        let text = manifest();
+        assert!(text.contains(from), "{from}");
+        refused(&text.replacen(from, to, 1), expected);
+    }
+
+    #[track_caller]
+    fn refused(text: &str, expected: &str) {
+        let problems = Manifest::parse("m.yaml", text).unwrap_err();
+        let said: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
+        assert!(said.contains(&expected), "{expected:?} is not among {said:#?}");
+    }
+
+    #[test]
+    fn a_manifest_that_shows_nothing_is_refused() {
+        let text = manifest();
+        let (head, prompts) = text.split_once("\nprompts:\n").unwrap();
+        refused(&format!("{head}\n"), "a manifest lacks `prompts`");
+        refused(&format!("{head}\nprompts: []\n"), "a manifest without prompts shows nothing");
+        refused(&format!("{text}{prompts}"), "two prompts have the slug `one_two_three`");
+        let nothing = "prompt `one_two_three` has no ids or no tensors, so it shows nothing";
+        check("    ids: [1, 2, 3]\n", "    ids: []\n", nothing);
+        let (prompt, _) = prompts.split_once("    tensors:\n").unwrap();
+        refused(&format!("{head}\nprompts:\n{prompt}    tensors: []\n"), nothing);
+        check(
+            "positions: [0, 1, 2]",
+            "positions: []",
+            "`model.embed_tokens`: no position is stored, so it shows nothing",
+        );
+    }
+
+    #[test]
+    fn shapes_slugs_and_hashes_are_what_they_must_be() {
+        for shape in ["[6]", "[3, 2, 1]", "[2, 2]", "[3, 0]"] {
+            let said = format!("`model.embed_tokens`: shape {shape} is not that of 3 positions");
+            check("shape: [3, 2]", &format!("shape: {shape}"), &said);
+        }
+        for slug in ["", "One", "a-b"] {
+            let said = format!("slug `{slug}` is not made of a-z, 0-9 and _, and it names a folder");
+            check("slug: one_two_three", &format!("slug: \"{slug}\""), &said);
+        }
+        let zeros = "0".repeat(64);
+        for hash in [&zeros[1..], &"A".repeat(64), &"g".repeat(64), &"0a".repeat(33)] {
+            let said = "`weights` is not a hash of 64 lower-case hex digits";
+            check(&format!("weights: {zeros}"), &format!("weights: \"{hash}\""), said);
+        }
+        check("left_out: []", "left_out: 1", "expected a list, found a whole number");
+        check(", positions: [0, 1, 2], left_out", ", left_out", "a tensor lacks `positions`");
+        check(", tokenizer: null", "", "a model lacks `tokenizer` (null where there is none)");
+    }
+
+    #[test]
+    fn a_system_message_and_a_tokenizer_are_read_where_there_is_one() {
+        let read = Manifest::parse("m.yaml", &manifest()).unwrap();
+        assert_eq!((read.prompts[0].system.as_deref(), read.model.tokenizer.as_deref()), (None, None));
+        let hash = "0f".repeat(32);
+        let text = manifest()
+            .replacen("    chat: false\n", "    chat: false\n    system: be brief\n", 1)
+            .replacen("tokenizer: null", &format!("tokenizer: {hash}"), 1);
+        let read = Manifest::parse("m.yaml", &text).unwrap();
+        assert_eq!(read.prompts[0].system.as_deref(), Some("be brief"));
+        assert_eq!(read.model.tokenizer, Some(hash));
+    }
+
+    #[test]
+    fn what_was_made_without_pytorch_or_transformers_is_no_reference() {
+        let refusal = |from: &str, to: &str| {
+            Manifest::parse("m.yaml", &manifest().replacen(from, to, 1)).unwrap().refusal()
+        };
+        assert_eq!(refusal("", ""), None);
+        let other = Some("its producer is `scripts/make.py`, not PyTorch".to_owned());
+        assert_eq!(refusal("torch: \"2.15.0\"", "torch: \"\""), other);
+        assert_eq!(refusal("transformers: \"5.23.0\"", "transformers: \"\""), other);
+    }
+}

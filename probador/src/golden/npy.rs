@@ -230,4 +230,36 @@ mod tests {
         let error = read_bytes(Path::new("/nowhere/a.npy")).unwrap_err().to_string();
         assert!(error.starts_with("failed to read `/nowhere/a.npy`: "), "{error}");
     }
+    #[test]
+    fn numbers_of_every_kind_are_widened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let read = |descr: &str, data: &[u8]| {
+            let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2,), }}");
+            std::fs::write(&path, array(&header, data)).unwrap();
+            read_numbers(&path).map(|read| (read.dtype, read.values)).map_err(|error| error.fault.to_string())
+        };
+        let check = |descr: &str, data: [&[u8]; 2], expected: [f64; 2]| {
+            assert_eq!(read(descr, &data.concat()), Ok((descr.to_owned(), expected.to_vec())));
+        };
+        check("<f4", [&1.5_f32.to_le_bytes(), &(-2_f32).to_le_bytes()], [1.5, -2.]);
+        check("<f8", [&1.5_f64.to_le_bytes(), &(-2_f64).to_le_bytes()], [1.5, -2.]);
+        check("<i8", [&7_i64.to_le_bytes(), &(-2_i64).to_le_bytes()], [7., -2.]);
+        check("<u8", [&7_u64.to_le_bytes(), &(1_u64 << 53).to_le_bytes()], [7., 9_007_199_254_740_992.]);
+        check("<i4", [&7_i32.to_le_bytes(), &(-2_i32).to_le_bytes()], [7., -2.]);
+        check("<u4", [&7_u32.to_le_bytes(), &u32::MAX.to_le_bytes()], [7., 4_294_967_295.]);
+        let said = "its elements are `<f2`, expected float32, float64 or whole numbers of 4 or 8 bytes";
+        assert_eq!(read("<f2", &[0; 4]), Err(said.to_owned()));
+    }
+
+    #[test]
+    fn a_file_that_is_no_trace_for_its_size_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        // It takes no room on the disk.
+        File::create(&path).unwrap().set_len(FILE_LIMIT + 1).unwrap();
+        let error = read_bytes(&path).unwrap_err().to_string();
+        let what = "it has 4294967297 bytes, at most 4294967296 are read";
+        assert_eq!(error, format!("failed to read `{}`: {what}", path.display()));
+    }
 }

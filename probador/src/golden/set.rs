@@ -168,3 +168,46 @@ impl GoldenSet {
         slugs.iter().map(find).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use apr_format::atomic::Overwrite;
+
+    use super::super::tests::golden;
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_cannot_be_looked_at_or_is_huge_is_an_error_and_not_the_absence_of_goldens() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("fake"), "").unwrap();
+        let error = GoldenSet::open(folder.path(), "fake").unwrap_err().to_string();
+        let path = folder.path().join("fake").join(MANIFEST);
+        assert!(
+            error.starts_with(&format!("failed to read `{}`: Not a directory", path.display())),
+            "{error}"
+        );
+
+        fs::remove_file(folder.path().join("fake")).unwrap();
+        golden(&folder.path().join("fake"));
+        // It takes no room on the disk.
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(MANIFEST_LIMIT + 1).unwrap();
+        let error = GoldenSet::open(folder.path(), "fake").unwrap_err().to_string();
+        let folder = folder.path().join("fake");
+        let what = "its manifest has 16777217 bytes, at most 16777216 are read";
+        assert_eq!(error, format!("the golden `{}` is refused: {what}", folder.display()));
+    }
+
+    #[test]
+    fn a_tensor_of_another_shape_than_the_manifests_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = golden(folder.path());
+        let path = folder.path().join("one_two_three/model.embed_tokens.npy");
+        let hash = || blake3::hash(&fs::read(&path).unwrap()).to_hex().to_string();
+        let old = hash();
+        npy::write_f32(&path, &[2, 3], &[0.0; 6], Overwrite::Allow).unwrap();
+        fs::write(folder.path().join(MANIFEST), text.replacen(&old, &hash(), 1)).unwrap();
+        let set = GoldenSet::open_folder(folder.path()).unwrap();
+        let error = set.read(&set.manifest().prompts[0].tensors[0]).unwrap_err().to_string();
+        assert_eq!(error, format!("`{}` has shape [2, 3], the manifest says [3, 2]", path.display()));
+    }
+}

@@ -98,7 +98,7 @@ impl CausalLm for Fake {
 
 const IDS: [u32; 3] = [1, 2, 3];
 
-const CONFIG: &str = "\
+pub(super) const CONFIG: &str = "\
 verification:
   prompts: [\"1 2 3\"]
   checkpoints:
@@ -126,7 +126,7 @@ fn perplexity() -> f64 {
 }
 
 /// Writes a golden set that [`Fake::default`] meets: embedding and logits of all positions, scores of positions 0 and 2.
-fn golden(folder: &Path) -> String {
+pub(super) fn golden(folder: &Path) -> String {
     fs::create_dir_all(folder.join("one_two_three")).unwrap();
     let fake = Fake::default();
     let logits: Vec<f32> =
@@ -367,6 +367,19 @@ fn a_mismatch_leaves_what_was_computed_until_it_is_mended() {
     assert!(leave_pending(&set, &set.manifest().prompts[0], &met).unwrap().is_empty() && !pending.exists());
 }
 
+#[test]
+fn nothing_is_left_beside_a_golden_that_there_is_not() {
+    let (folder, set, mut missed) = verified(&mut Fake { embedding_error: 1.0, ..Fake::default() });
+    missed.tensors[0].key = TensorKey::Norm;
+    assert!(missed.tensors[0].actual.is_some());
+    assert_eq!(
+        leave_pending(&set, &set.manifest().prompts[0], &missed).unwrap(),
+        Vec::<std::path::PathBuf>::new()
+    );
+    let left = fs::read_dir(folder.path().join("one_two_three")).unwrap().count();
+    assert_eq!(left, 3, "the goldens and nothing else");
+}
+
 /// A model file with no tensors of note, for its fingerprints.
 fn model_file(folder: &Path) -> apr_format::AprFile {
     use apr_format::{AprWriter, Metadata, TensorSpec};
@@ -403,8 +416,20 @@ fn a_stale_golden_says_everything_that_makes_it_stale() {
         (blake3::hash(b"print()").to_hex().to_string(), hash.clone(), "`scripts/make.py` has changed since"),
         (blake3::hash(b"pass").to_hex().to_string(), hash, "`scripts/part.py` has changed since"),
         ("scripts/make.py".to_owned(), "../make.py".to_owned(), "not one of this checkout"),
+        (
+            "scripts/make.py".to_owned(),
+            "scripts/gone.py".to_owned(),
+            "its script `scripts/gone.py` cannot be read",
+        ),
         ("torch: \"2.15.0\"".to_owned(), "torch: \"\"".to_owned(), "not PyTorch"),
         ("text: \"1 2 3\"".to_owned(), "text: \"1 2\"".to_owned(), "has no golden"),
+        // In a chat template it is another prompt.
+        ("chat: false".to_owned(), "chat: true".to_owned(), "has no golden"),
+        (
+            "name: fake".to_owned(),
+            "name: other".to_owned(),
+            "golden-trace.yaml does not ask for a model `other`",
+        ),
         (
             "max_noise_ratio: 2.0".to_owned(),
             "max_noise_ratio: 2.5".to_owned(),
@@ -422,6 +447,9 @@ fn a_stale_golden_says_everything_that_makes_it_stale() {
         found.len() == 2 && found[0].contains("logits.npy") && found[1].contains("is not in the manifest"),
         "{found:?}"
     );
+    fs::remove_dir_all(folder.join("one_two_three")).unwrap();
+    let found = faults(&fresh).faults;
+    assert!(found.len() == 3 && found.iter().all(|fault| fault.contains("No such file")), "{found:?}");
 }
 
 /// The goldens and the model that the repository carries.
@@ -473,6 +501,26 @@ fn a_reference_over_other_weights_is_not_pytorchs() {
     let verified = verify_reference(&set, prompt, &reference, |_| true).unwrap();
     let first_wrong = verified.tensors.iter().find(|tensor| !tensor.passes()).unwrap();
     assert_eq!(first_wrong.key.to_string(), "model.layers.3.self_attn.q_proj");
+}
+
+#[test]
+fn a_tensor_that_the_reference_does_not_compute_is_missing() {
+    let (_, file) = of_the_repository();
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/tiny/manifest.yaml");
+    // The small model has six layers.
+    let manifest = fs::read_to_string(manifest)
+        .unwrap()
+        .replace("model.layers.5.mlp.up_proj", "model.layers.9.mlp.up_proj");
+    fs::write(folder.path().join(MANIFEST), manifest).unwrap();
+    let set = GoldenSet::open_folder(folder.path()).unwrap();
+    let reference = crate::reference::Reference::of_file(&file).unwrap();
+    let key: TensorKey = "model.layers.9.mlp.up_proj".parse().unwrap();
+    let prompt = &set.manifest().prompts[0];
+    let verified = verify_reference(&set, prompt, &reference, |wanted| wanted == key).unwrap();
+    let said: Vec<String> = verified.tensors.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["model.layers.9.mlp.up_proj: missing from the model's trace"]);
+    assert!(!verified.passes());
 }
 
 #[test]

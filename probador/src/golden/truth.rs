@@ -222,3 +222,77 @@ impl Expected {
         (vec![positions.len(), width], self.values[..positions.len() * width].to_vec())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Zeros at `positions`, two wide.
+    fn zeros(positions: &[usize]) -> Expected {
+        Expected {
+            tolerance: Tolerance::EXACT,
+            noise: 0.0,
+            positions: positions.to_vec(),
+            shape: vec![positions.len(), 2],
+            values: vec![0.0; positions.len() * 2],
+        }
+    }
+
+    fn truth(tensors: &[(TensorKey, &[usize])]) -> Truth {
+        Truth {
+            name: "two".to_owned(),
+            ids: vec![1, 2],
+            tensors: tensors.iter().map(|&(key, positions)| (key, zeros(positions))).collect(),
+            filled: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_not_computed_is_not_compared() {
+        let expected = zeros(&[0, 3]);
+        let compared = |shape: &[usize], values: &[f64], n: usize| {
+            expected.difference(TensorKey::Norm, shape, values, n).map(|found| found.map(|found| found.n))
+        };
+        assert_eq!(compared(&[0, 2], &[], 0), Ok(None));
+        assert_eq!(compared(&[2, 2], &[0.0; 4], 2), Ok(Some(2)));
+        assert_eq!(compared(&[4, 2], &[0.0; 8], 4), Ok(Some(4)));
+        // Another number of rows than of positions, or of dimensions.
+        for shape in [&[3, 2][..], &[6]] {
+            let error = compared(shape, &[0.0; 6], 4).unwrap_err().to_string();
+            assert_eq!(error, format!("expected shape [2, 2], found {shape:?}"));
+        }
+    }
+
+    #[test]
+    fn a_truth_is_complete_when_every_tensor_is_known_at_every_position() {
+        let output = TensorKey::Layer(0, Site::Output);
+        let (embedding, norm) = (TensorKey::Embedding, TensorKey::Norm);
+        let check = |tensors: &[(TensorKey, &[usize])], n_layers: usize, expected: bool| {
+            assert_eq!(truth(tensors).is_complete(n_layers), expected, "{tensors:?}");
+        };
+        check(&[(embedding, &[0, 1]), (norm, &[0, 1])], 0, true);
+        check(&[(embedding, &[0, 1]), (norm, &[0, 1]), (output, &[0, 1])], 1, false);
+        check(&[(embedding, &[0, 1]), (norm, &[1])], 0, false);
+        check(&[(embedding, &[0, 1])], 0, false);
+        check(&[(norm, &[0, 1])], 0, false);
+    }
+
+    #[test]
+    fn a_reference_is_not_doubted_for_what_it_has_nothing_to_say_of() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let set = GoldenSet::open_folder(&root.join("golden/tiny")).unwrap();
+        let reference = Reference::open(&root.join("golden/tiny/tiny.apr")).unwrap();
+        let verification = &set.manifest().verification;
+        // A layer that the model has not, and a position that the prompt has not.
+        let tensors: [(TensorKey, &[usize]); 2] =
+            [(TensorKey::Layer(99, Site::Output), &[0]), (TensorKey::Embedding, &[50])];
+        let mut known = truth(&tensors);
+        known.fill(&reference, verification).unwrap();
+        assert!(known.name() == "two" && known.is_complete(6));
+        let mut wrong = truth(&[(TensorKey::Norm, &[0, 1])]);
+        let error = wrong.fill(&reference, verification).unwrap_err().to_string();
+        assert_eq!(error, "expected shape [2, 2], found [2, 192]");
+    }
+}

@@ -258,3 +258,67 @@ fn share_found(prompt: &Prompt, top: Result<&[Vec<usize>], &DistributionError>) 
     let n_found: usize = prompt.top_k.iter().zip(top).map(found).sum();
     n_found as f64 / n_recorded as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use apr_format::atomic::Overwrite;
+
+    use super::super::tests::golden;
+    use super::super::{MANIFEST, npy};
+    use super::*;
+
+    #[test]
+    fn the_likeliest_ids_and_the_perplexity_each_have_a_limit() {
+        let good = Metrics {
+            top_k: 0.95,
+            top_k_threshold: 0.95,
+            n_top: 20,
+            perplexity: 21.0,
+            expected_perplexity: 20.0,
+            perplexity_deviation: 0.05,
+        };
+        let check = |metrics: Metrics, top_k: bool, perplexity: bool| {
+            let found = (metrics.top_k_passes(), metrics.perplexity_passes(), metrics.passes());
+            assert_eq!(found, (top_k, perplexity, top_k && perplexity), "{metrics:?}");
+        };
+        check(good.clone(), true, true);
+        check(Metrics { top_k: 0.94, ..good.clone() }, false, true);
+        check(Metrics { n_top: 0, ..good.clone() }, false, true);
+        check(Metrics { top_k: f64::NAN, ..good.clone() }, false, true);
+        check(Metrics { perplexity: 21.01, ..good.clone() }, true, false);
+        check(Metrics { perplexity: 18.99, ..good.clone() }, true, false);
+        check(Metrics { perplexity: f64::NAN, ..good }, true, false);
+    }
+
+    #[test]
+    fn a_place_has_words_where_it_is_one_of_a_matrix() {
+        let scores = TensorKey::Layer(0, Site::Scores);
+        let place = |key: TensorKey, index: &[usize]| place_of(key, &[0, 2], index);
+        assert_eq!(place(TensorKey::Norm, &[1, 7]).unwrap(), "position 2, column 7");
+        assert_eq!(place(scores, &[1, 3]).unwrap(), "head 1, query 2, key 2");
+        assert_eq!(place(scores, &[1, 4]), None);
+        assert_eq!(place(TensorKey::Norm, &[2, 7]), None);
+        assert_eq!(place(TensorKey::Norm, &[1]), None);
+    }
+
+    #[test]
+    fn a_tensor_of_another_shape_is_not_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = golden(folder.path());
+        let path = folder.path().join("one_two_three/model.embed_tokens.npy");
+        let hash = || blake3::hash(&fs::read(&path).unwrap()).to_hex().to_string();
+        let old = hash();
+        npy::write_f32(&path, &[3, 3], &[0.0; 9], Overwrite::Allow).unwrap();
+        let text = text.replacen(&old, &hash(), 1).replacen("shape: [3, 2]", "shape: [3, 3]", 1);
+        fs::write(folder.path().join(MANIFEST), text).unwrap();
+        let set = GoldenSet::open_folder(folder.path()).unwrap();
+        let tensor = &set.manifest().prompts[0].tensors[0];
+        let outcome = judge(&set, tensor, &[3, 2], &[0.0_f32; 6], tensor.tolerance);
+        let verified = verified(tensor, outcome, tensor.tolerance);
+        assert_eq!(verified.to_string(), "model.embed_tokens: expected shape [3, 3], found [3, 2]");
+        assert_eq!((verified.n_compared(), verified.difference(), verified.worst_place()), (0, None, None));
+        assert!(!verified.passes());
+    }
+}

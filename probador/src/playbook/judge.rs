@@ -305,3 +305,113 @@ fn names_in(folder: &Path) -> std::io::Result<Vec<String>> {
     names.sort();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::{FromNode as _, Problems, parse};
+
+    /// What a step with these keys has against `seen`, with its files in `folder`.
+    fn failures(keys: &str, seen: &Observed, folder: &Path) -> Vec<String> {
+        let mut problems = Problems::new("p.yaml");
+        let step = Step::from_node(&parse("p.yaml", &format!("{{{keys}}}")).unwrap(), &mut problems);
+        assert_eq!(problems.into_vec(), [], "{keys}");
+        let (values, earlier) = (BTreeMap::new(), BTreeMap::new());
+        let before = BTreeMap::from([("new".to_owned(), None)]);
+        let scene = Scene { values: &values, earlier: &earlier, before: &before, folder };
+        judge(&step.unwrap(), seen, &scene).failures
+    }
+
+    #[track_caller]
+    fn check(keys: &str, seen: &Observed, expected: &[&str]) {
+        assert_eq!(failures(keys, seen, Path::new("/no/such")), expected, "{keys}");
+    }
+
+    /// What a server answers.
+    fn answer(body: &str, events: &[&str]) -> Observed {
+        Observed {
+            output: body.as_bytes().to_vec(),
+            text: body.to_owned(),
+            status: Some(200),
+            events: events.iter().map(|&event| event.to_owned()).collect(),
+            ..Observed::default()
+        }
+    }
+
+    #[test]
+    fn memory_that_was_not_measured_is_within_no_limit() {
+        let ended = |peak_memory: Option<u64>| Observed {
+            ended: Some(Ended::Exited(0)),
+            peak_memory,
+            ..Observed::default()
+        };
+        let keys = "action: run, command: x, memory_limit: 1MB";
+        check(keys, &ended(None), &["its memory could not be measured"]);
+        check(keys, &ended(Some(1_000_001)), &["peak memory 1.0 MB, at most 1.0 MB"]);
+        check(keys, &ended(Some(1_000_000)), &[]);
+    }
+
+    #[test]
+    fn what_an_answer_lacks_is_named() {
+        let ask = |keys: &str| format!("action: http, url: 'http://localhost', {keys}");
+        check(&ask("expect_headers: {X-Kind: a}"), &answer("", &[]), &["the answer has no header `X-Kind`"]);
+        let long = format!("\"{}\"", "é".repeat(100));
+        let shown = format!("the body: the document is \"{}..., expected 1", "é".repeat(79));
+        check(&ask("expect_json: [{at: '', equals: 1}]"), &answer(&long, &[]), &[&shown]);
+        check(
+            &ask("expect_json: [{at: /a, equals: 1}, {at: /b, absent: true}]"),
+            &answer("{\"b\": [1]}", &[]),
+            &["the body: /a is not there", "the body: /b is there: [1]"],
+        );
+    }
+
+    #[test]
+    fn events_are_counted_and_each_is_looked_at() {
+        let ask = |keys: &str| format!("action: http, url: 'http://localhost', expect_events: {{{keys}}}");
+        let events = ["{\"t\": 1}", "{\"t\": 2}", "[DONE]"];
+        check(
+            &ask("at_least: 3, at_most: 3, last: '[DONE]', each: [{at: /t, at_least: 1}]"),
+            &answer("", &events),
+            &[],
+        );
+        check(
+            &ask("at_least: 1, at_most: 2, last: x, each: [{at: /t, equals: 1}]"),
+            &answer("", &events),
+            &[
+                "3 events, at most 2",
+                "the last event is \"[DONE]\", expected \"x\"",
+                "an event: /t is 2, expected 1",
+            ],
+        );
+        check(
+            &ask("at_least: 1, last: x, each: [{at: /t, equals: 1}]"),
+            &answer("", &[]),
+            &[
+                "0 events, at least 1",
+                "the last event is \"\", expected \"x\"",
+                "an event: none of them is JSON",
+            ],
+        );
+    }
+
+    #[test]
+    fn files_that_are_not_what_the_step_takes_them_for_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["new", "old"] {
+            std::fs::write(folder.path().join(file), "words").unwrap();
+        }
+        std::fs::create_dir(folder.path().join("d")).unwrap();
+        let check = |expected: &str, words: &str| {
+            let seen = Observed { ended: Some(Ended::Exited(0)), ..Observed::default() };
+            let keys = format!("action: run, command: x, expect_files: [{{{expected}}}]");
+            let found = failures(&keys, &seen, folder.path());
+            assert!(found.len() == 1 && found[0].starts_with(words), "{expected}: {found:?}");
+        };
+        check("path: old, only: [a]", "`old` cannot be listed: Not a directory");
+        check("path: d, only: [a]", "`d` holds [], expected [\"a\"]");
+        check("path: new, unchanged: true", "`new` has changed");
+        check("path: d, same_as: old", "`d` does not hold the same bytes as `old`");
+        check("path: d, contains: words", "`d` cannot be read: Is a directory");
+        check("path: old, lacks: words", "`old` contains \"words\"");
+    }
+}

@@ -154,3 +154,114 @@ fn judge_first_tokens(playbook: &Playbook, problems: &mut Problems) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checklist::Need;
+
+    const STEPS: &str = "steps:\n  - {action: run, command: 'true', expect_exit: 0}\n";
+
+    fn source(file: &str, more: &str) -> SourceText {
+        SourceText { file: file.to_owned(), text: format!("name: x\n{more}{STEPS}") }
+    }
+
+    #[test]
+    fn playbooks_come_in_order_of_name_and_a_name_is_taken_once() {
+        let [first, second] = ["b.yaml", "a.yaml"].map(|file| source(file, ""));
+        let names: Vec<String> =
+            read_all(&[first, second]).unwrap().iter().map(|playbook| playbook.id.to_string()).collect();
+        assert_eq!(names, ["a", "b"]);
+        let files = ["here/a.yaml", "there/a.yaml", "there/b.yaml"].map(|file| source(file, ""));
+        let problems = read_all(&files).unwrap_err();
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems, ["there/a.yaml:1:1: `a` is told in `here/a.yaml` too"]);
+        // Whatever else is wrong with others is said as well.
+        let broken = source("there/b.yaml", "tag: x\n");
+        let problems = read_all(&[files[1].clone(), broken, files[0].clone()]).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].to_string().starts_with("here/a.yaml:1:1: `a` is told in `there/a.yaml` too"));
+        assert!(problems[1].to_string().starts_with("there/b.yaml:2:1: unknown key `tag`"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_playbook_needs_what_its_runner_does_unless_it_says_otherwise() {
+        let needs = |text: &str| {
+            let source = SourceText { file: "a.yaml".to_owned(), text: text.to_owned() };
+            read(&source).unwrap().needs()
+        };
+        let wasm = "name: x\nrunner: wasm\ncomponent: a\ncases: [{name: a, input: b, golden: c}]\n";
+        assert_eq!(needs(wasm), [Need::Model, Need::Wasm]);
+        assert_eq!(needs(&format!("name: x\n{STEPS}")), [Need::Model, Need::Apr]);
+        assert_eq!(needs(&format!("{wasm}needs: []\n")), []);
+    }
+
+    /// The fault `f` with what it is to be caught by, and what is wrong with it beside a playbook with these keys.
+    fn judged(kind: FaultKind, caught_by: &[(&str, &str)], playbook: &str) -> Vec<String> {
+        let fault = Fault {
+            name: "f".to_owned(),
+            kind,
+            does: "something".to_owned(),
+            edits: Vec::new(),
+            caught_by: caught_by.iter().map(|&(by, says)| (by.to_owned(), says.to_owned())).collect(),
+            line: 7,
+        };
+        let playbook = read(&source("playbooks/edge-cases/a.yaml", playbook)).unwrap();
+        let faults = BTreeMap::from([("f".to_owned(), fault)]);
+        judge_faults(&[playbook], &faults, "faults.yaml").iter().map(ToString::to_string).collect()
+    }
+
+    const LISTED: &str = "faults: [{name: f, says: words}]\n";
+
+    #[test]
+    fn playbooks_and_faults_that_name_each_other_agree() {
+        for kind in [FaultKind::Data, FaultKind::Wrap] {
+            assert_eq!(judged(kind, &[], LISTED), [""; 0]);
+            assert_eq!(judged(kind, &[("edge-cases/a", "words")], LISTED), [""; 0]);
+            // Whether a claim catches it is not for playbooks to say.
+            assert_eq!(judged(kind, &[("C4", "other words")], ""), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn whatever_playbooks_and_faults_disagree_on_is_a_problem_with_its_place() {
+        let check = |kind: FaultKind, caught_by: &[(&str, &str)], playbook: &str, expected: &[&str]| {
+            assert_eq!(judged(kind, caught_by, playbook), expected, "{kind:?} {caught_by:?} {playbook:?}");
+        };
+        check(
+            FaultKind::Wrap,
+            &[],
+            "faults: [{name: f, says: words}, {name: g, says: words}]\n",
+            &["playbooks/edge-cases/a.yaml:2:34: fault `g` is not in faults.yaml"],
+        );
+        for kind in [FaultKind::Source, FaultKind::Fixture] {
+            let what = "fault `f` is for claims: playbooks catch faults of the model file and of `apr`";
+            check(kind, &[], LISTED, &[&format!("playbooks/edge-cases/a.yaml:2:10: {what}")]);
+        }
+        check(
+            FaultKind::Data,
+            &[],
+            "",
+            &[
+                "faults.yaml:7:1: fault `f` is to be caught by no claim and listed by no playbook: it shows nothing",
+            ],
+        );
+        check(
+            FaultKind::Data,
+            &[("edge-cases/b", "words")],
+            LISTED,
+            &[
+                "faults.yaml:7:1: fault `f` is to be caught by the playbook `edge-cases/b`, which there is not",
+            ],
+        );
+        check(
+            FaultKind::Data,
+            &[("edge-cases/a", "words")],
+            "",
+            &["faults.yaml:7:1: fault `f` is to be caught by `edge-cases/a`, which does not list it"],
+        );
+        let what =
+            "fault `f` and the playbook `edge-cases/a` disagree on what it says: \"other\" and \"words\"";
+        check(FaultKind::Data, &[("edge-cases/a", "other")], LISTED, &[&format!("faults.yaml:7:1: {what}")]);
+    }
+}

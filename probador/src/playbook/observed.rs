@@ -96,3 +96,34 @@ pub(super) fn excerpt(text: &str) -> String {
     let end: String = text.chars().skip(n_chars - SHOWN).collect();
     format!("{start}\n[... {} characters left out ...]\n{end}", n_chars - 2 * SHOWN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_there_has_no_fingerprint_and_one_that_cannot_be_read_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        assert_eq!(fingerprint(&path).unwrap(), None);
+        std::fs::write(&path, "words").unwrap();
+        assert_eq!(fingerprint(&path).unwrap(), Some(blake3::hash(b"words")));
+        for path in [path.join("below a file"), folder.path().to_owned()] {
+            let error = fingerprint(&path).unwrap_err().to_string();
+            assert_eq!(error, format!("failed to read `{}`", path.display()));
+        }
+    }
+
+    #[test]
+    fn every_ending_has_its_words() {
+        let ending = |ended: Option<Ended>, status: Option<u16>| {
+            Observed { ended, status, ..Observed::default() }.ending()
+        };
+        assert_eq!(ending(Some(Ended::Exited(3)), None), "exit 3");
+        assert_eq!(ending(Some(Ended::Signalled), None), "killed by a signal");
+        assert_eq!(ending(Some(Ended::TimedOut), None), "killed: out of time");
+        assert_eq!(ending(Some(Ended::OverMemory), None), "killed: out of memory");
+        assert_eq!(ending(None, Some(404)), "status 404");
+        assert_eq!(ending(None, None), "no answer");
+    }
+}

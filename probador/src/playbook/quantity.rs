@@ -158,4 +158,20 @@ mod tests {
             assert!(text.parse::<Bytes>().is_err(), "{text}");
         }
     }
+    #[test]
+    fn amounts_are_written_as_they_are_read() {
+        let check = |text: &str, written: &str| {
+            let time: Time = text.parse().unwrap();
+            assert_eq!(time.to_string(), written);
+            assert_eq!(written.parse(), Ok(time));
+            assert_eq!(serde_json::to_value(time).unwrap(), written);
+        };
+        check("500ms", "500ms");
+        check("0.25 s", "250ms");
+        check("1500ms", "1.5s");
+        check("2m", "120s");
+        let bytes: Bytes = "1.5GB".parse().unwrap();
+        assert_eq!(bytes.to_string(), "1500.0 MB");
+        assert_eq!(serde_json::to_value(bytes).unwrap(), 1_500_000_000_u64);
+    }
 }

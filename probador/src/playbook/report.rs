@@ -153,3 +153,59 @@ impl PlaybookReport {
         judgement
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::playbook::Category;
+
+    fn report(steps: Vec<StepReport>) -> PlaybookReport {
+        let run = RunReport { steps, ..RunReport::default() };
+        PlaybookReport {
+            playbook: PlaybookId::new(Some(Category::EdgeCases), "x"),
+            name: "X".to_owned(),
+            file: "playbooks/edge-cases/x.yaml".to_owned(),
+            passed: run.passed(),
+            failures: run.said(),
+            measurements: Vec::new(),
+            runs: vec![run],
+            rerun: String::new(),
+            seconds: 0.5,
+        }
+    }
+
+    fn failed(ended: &str) -> StepReport {
+        StepReport {
+            name: "Ask".to_owned(),
+            command: "apr chat".to_owned(),
+            ended: ended.to_owned(),
+            seconds: 0.25,
+            n_met: 1,
+            failures: vec!["exits with 1, expected 0".to_owned()],
+            output: "two\nlines".to_owned(),
+            ..StepReport::default()
+        }
+    }
+
+    #[test]
+    fn the_first_failure_is_told_with_what_its_step_did() {
+        let good = StepReport { name: "Before".to_owned(), n_met: 2, ..StepReport::default() };
+        let report = report(vec![good, failed("exit 1")]);
+        let bare = "step \"Ask\": exits with 1, expected 0";
+        assert_eq!(report.bare_judgement().failures, [bare]);
+        let details = "command: apr chat\n  ended: exit 1 after 0.25 s\n  output: two\n        lines";
+        assert_eq!(report.judgement().failures, [format!("{bare}\n  {details}")]);
+        let counted = &report.judgement().measurements[0];
+        assert_eq!(counted.to_string(), "expectations met 3, exactly 4");
+        // What has not ended is not said to have.
+        assert_eq!(failed("").details(), ["command: apr chat", "output: two\n        lines"]);
+    }
+
+    #[test]
+    fn a_report_without_failures_has_nothing_to_add() {
+        let good = StepReport { n_met: 2, command: "apr chat".to_owned(), ..StepReport::default() };
+        let judgement = report(vec![good]).judgement();
+        assert_eq!(judgement.failures, [""; 0]);
+        assert_eq!(judgement.measurements[0].to_string(), "expectations met 2, exactly 2");
+    }
+}

@@ -406,11 +406,8 @@ fn texts(step: &Step) -> Vec<(&'static str, &str)> {
 /// Reports keys whose list or mapping is empty: they ask for nothing.
 fn judge_empty(node: &Node, names: &[&str], problems: &mut Problems) {
     for (key, _, value) in keys(node).filter(|(key, _, _)| names.contains(key)) {
-        let is_empty = match &value.value {
-            Value::Seq(items) => items.is_empty(),
-            Value::Map(entries) => entries.is_empty(),
-            _ => false,
-        };
+        let is_empty = matches!(&value.value, Value::Seq(items) if items.is_empty())
+            || matches!(&value.value, Value::Map(entries) if entries.is_empty());
         if is_empty {
             problems.add(value.at, format!("`{key}` is empty; leave it out"));
         }
@@ -462,5 +459,21 @@ fn judge_unique<'n>(names: impl Iterator<Item = &'n str>, kind: &str, node: &Nod
         if !seen.insert(name) {
             problems.add(node.at, format!("two of the {kind}s are named `{name}`"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::parse;
+
+    #[test]
+    fn only_a_mapping_has_keys_and_what_has_none_is_its_own_place() {
+        let node = parse("p.yaml", "{a: 1, b: 2}").unwrap();
+        assert_eq!(keys(&node).map(|(key, _, _)| key).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(place(&node, "b").value, Value::Int(2));
+        let node = parse("p.yaml", "[a, b]").unwrap();
+        assert_eq!(keys(&node).count(), 0);
+        assert_eq!(place(&node, "b"), &node);
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use super::http::{Question, ask};
 use super::service::Service;
 use super::words::{filled, split};
-use crate::process::{Background, Ended, Program, is_interrupted};
+use crate::process::{Background, Ended, Program, Stopped, is_interrupted};
 
 /// How long a service may take to be ready that does not say so.
 const USUAL_TIME: Duration = Duration::from_secs(10);
@@ -114,14 +114,18 @@ impl Running {
                 self.background.output().trim()
             )));
         }
-        let stopped = self.background.stop(GRACE)?;
-        Ok(if stopped.ended == Ended::TimedOut {
-            Some(format!("did not end within {} s of being asked to", GRACE.as_secs()))
-        } else if stopped.left_behind.is_empty() {
-            None
-        } else {
-            Some(format!("left {} running: {}", stopped.left_behind.len(), stopped.left_behind.join("; ")))
-        })
+        Ok(complaint(&self.background.stop(GRACE)?))
+    }
+}
+
+/// What is wrong with how a service took being stopped.
+fn complaint(stopped: &Stopped) -> Option<String> {
+    if stopped.ended == Ended::TimedOut {
+        Some(format!("did not end within {} s of being asked to", GRACE.as_secs()))
+    } else if stopped.left_behind.is_empty() {
+        None
+    } else {
+        Some(format!("left {} running: {}", stopped.left_behind.len(), stopped.left_behind.join("; ")))
     }
 }
 
@@ -136,5 +140,28 @@ fn word(ended: Ended) -> String {
         Ended::Exited(code) => format!("exit {code}"),
         Ended::Signalled => "killed by a signal".to_owned(),
         Ended::TimedOut | Ended::OverMemory => "killed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_ends_when_asked_and_leaves_nothing_behind() {
+        let check = |ended: Ended, left_behind: &[&str], expected: Option<&str>| {
+            let left_behind = left_behind.iter().map(|&left| left.to_owned()).collect();
+            assert_eq!(complaint(&Stopped { ended, left_behind }).as_deref(), expected, "{ended:?}");
+        };
+        check(Ended::Signalled, &[], None);
+        check(Ended::Exited(3), &[], None);
+        check(Ended::Exited(0), &["sleep 30", "cat"], Some("left 2 running: sleep 30; cat"));
+        check(Ended::TimedOut, &["cat"], Some("did not end within 5 s of being asked to"));
+    }
+
+    #[test]
+    fn how_a_service_ended_is_told_in_words() {
+        let endings = [Ended::Exited(3), Ended::Signalled, Ended::TimedOut, Ended::OverMemory];
+        assert_eq!(endings.map(word), ["exit 3", "killed by a signal", "killed", "killed"]);
     }
 }

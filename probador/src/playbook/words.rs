@@ -163,6 +163,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_open_at_the_end_is_named() {
+        for (command, expected) in [
+            ("a 'b", "a `'` is not closed"),
+            ("a \"b", "a `\"` is not closed"),
+            ("a \"b\\", "a `\"` is not closed"),
+            ("a\\", "it ends in `\\`"),
+            (" ", "the command is empty"),
+        ] {
+            assert_eq!(split(command).unwrap_err(), expected, "{command:?}");
+        }
+    }
+
+    #[test]
     fn placeholders_are_filled_and_json_is_left_alone() {
         let values = BTreeMap::from([("model".to_owned(), "/m.apr".to_owned())]);
         let check = |text: &str, expected: &str| assert_eq!(filled(text, &values, str::to_owned), expected);

@@ -441,4 +441,73 @@ mod tests {
     fn command_lines_can_be_typed_again() {
         assert_eq!(Program::new("apr").args(["chat", "it's"]).command_line(), r"apr chat 'it'\''s'");
     }
+    #[test]
+    fn variables_are_passed_on_only_by_name_and_where_they_are_set() {
+        // Whoever runs the tests sets this one; the clean environment has none of Cargo's.
+        let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+        let passed = |names: &[&str]| {
+            let finished = Program::new("env").pass_on(names).run().unwrap();
+            let text = finished.stdout_text();
+            text.lines()
+                .filter(|line| line.contains("CARGO") || line.contains("NOT_SET"))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(passed(&[]), [""; 0]);
+        let names = ["PROBADOR_NOT_SET", "CARGO_MANIFEST_DIR"];
+        assert_eq!(passed(&names), [format!("CARGO_MANIFEST_DIR={folder}")]);
+    }
+
+    #[test]
+    fn cargo_is_the_one_that_runs_this_and_may_take_half_an_hour() {
+        let cargo = Program::cargo();
+        assert_eq!(cargo.path, PathBuf::from(std::env::var_os("CARGO").unwrap()));
+        assert_eq!(cargo.timeout, Duration::from_mins(30));
+        for name in ["CARGO_TARGET_DIR", "RUSTUP_HOME"] {
+            assert_eq!(cargo.environment.get(OsStr::new(name)), std::env::var_os(name).as_ref(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_message_says_how_a_program_ended_and_the_end_of_what_it_said() {
+        let check = |ended: Ended, stdout: &str, stderr: &str, expected: &str| {
+            let finished = Finished {
+                command: "apr chat".to_owned(),
+                ended,
+                stdout: stdout.into(),
+                stderr: stderr.into(),
+                seconds: 2.4,
+                peak_memory: None,
+                left_behind: Vec::new(),
+            };
+            assert_eq!(finished.describe(), format!("`apr chat` {expected}"));
+        };
+        check(Ended::Exited(3), "data", " talk\n", "exits with 3: talk");
+        check(Ended::Signalled, " data\n", "", "was killed by a signal: data");
+        check(Ended::TimedOut, "", "", "did not end in 2 s: ");
+        let long = format!("a{}", "é".repeat(601));
+        let kept = format!("held more memory than it may: {}", "é".repeat(601));
+        check(Ended::OverMemory, "", &long, &kept);
+    }
+
+    /// Gives what it has, and then an error.
+    struct Broken(&'static [u8]);
+
+    impl Read for Broken {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => Err(std::io::Error::other("it broke")),
+                n => Ok(n),
+            }
+        }
+    }
+
+    #[test]
+    fn what_came_of_a_stream_before_it_broke_is_kept() {
+        let (sender, lines) = mpsc::channel();
+        let kept = collect(Some(Broken(b"one\ntwo")), Some(sender));
+        assert_eq!(kept.recv_timeout(DRAIN).unwrap(), b"one\ntwo");
+        assert_eq!(lines.iter().collect::<Vec<_>>(), ["one"]);
+        assert_eq!(collect(None::<Broken>, None).recv_timeout(DRAIN).unwrap(), b"");
+    }
 }

@@ -157,5 +157,45 @@ mod tests {
     #[test]
     fn escape_sequences_are_not_text() {
         assert_eq!(plain_text("\x1b[1;32mgreen\x1b[0m\r\n\x1b]0;title\x07x"), "green\nx");
+        // A title may end in ESC \ too, and an ESC before anything else does not end it.
+        assert_eq!(plain_text("\x1b]0;ti\x1btle\x1b\\x\x1b]0;cut off"), "x");
+        assert_eq!(plain_text("a\x1b7b\x1b"), "ab");
+    }
+    #[test]
+    fn a_program_that_takes_too_long_is_reported_with_its_screen() {
+        let program = Program::new("/bin/sh").args(["-c", "echo so-far; exec sleep 30"]);
+        let mut terminal = Terminal::start(&program, Duration::from_secs(10)).unwrap();
+        let shown = terminal.wait_for(0, |shown| shown.contains("so-far\n")).unwrap();
+        terminal.deadline = Instant::now();
+        let error = terminal.wait_for(shown.len(), |shown| shown.contains("so-far")).unwrap_err().to_string();
+        assert_eq!(error, "time ran out; the terminal shows:\nso-far\n");
+    }
+
+    #[test]
+    fn what_was_shown_last_counts_though_the_program_has_ended() {
+        let program = Program::new("/bin/sh").args(["-c", "echo last-words"]);
+        let mut terminal = Terminal::start(&program, Duration::from_secs(10)).unwrap();
+        while terminal.group.child().try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // As if it had not been there at the first look.
+        let n_looks = std::cell::Cell::new(0);
+        let found = |shown: &str| {
+            n_looks.set(n_looks.get() + 1);
+            n_looks.get() > 1 && shown.contains("last-words")
+        };
+        assert_eq!(terminal.wait_for(0, found).unwrap(), "last-words\n");
+        assert_eq!(n_looks.get(), 2);
+    }
+
+    #[test]
+    fn an_endless_screen_is_bounded() {
+        let program =
+            Program::new("/bin/sh").args(["-c", "yes | head -c 9000000 | tr -d '\\n'; echo; echo end"]);
+        let mut terminal = Terminal::start(&program, Duration::from_secs(30)).unwrap();
+        let error = terminal.wait_for(0, |_| false).unwrap_err().to_string();
+        assert!(error.starts_with("the program ended (exit status: 0) after showing:\nyyy"), "{error}");
+        let n_bytes = terminal.screen.lock().unwrap().len();
+        assert!((SCREEN_LIMIT - (1 << 12)..=SCREEN_LIMIT).contains(&n_bytes), "{n_bytes} bytes");
     }
 }

@@ -137,7 +137,9 @@ fn log_name(outcome: &Outcome) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample;
     use super::*;
+    use crate::case::Verdict;
 
     #[test]
     fn a_second_run_keeps_the_first_as_previous() {
@@ -156,5 +158,44 @@ mod tests {
     fn a_report_that_is_not_there_is_named_with_a_remedy() {
         let error = Folder::new("/no/such").read_latest().unwrap_err().to_string();
         assert!(error.contains("/no/such/latest/report.json") && error.contains("hint:"), "{error}");
+    }
+    #[test]
+    fn a_report_of_another_version_is_named_with_a_remedy() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::new(root.path());
+        let path = folder.latest().join("report.json");
+        write_file(&path, b"{\"version\": 1}").unwrap();
+        let error = folder.read_latest().unwrap_err().to_string();
+        let path = path.display();
+        assert_eq!(
+            error,
+            format!("`{path}` is not a report of this version\nhint: `cargo probador full` makes one")
+        );
+        let report = sample::eventful();
+        folder.write(&report).unwrap();
+        assert_eq!(folder.read_latest().unwrap(), report);
+    }
+
+    #[test]
+    fn every_outcome_is_a_line_and_a_red_one_a_log_besides() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::new(root.path());
+        let mut log = folder.begin().unwrap();
+        let (good, bad) =
+            (sample::playbook("a", Verdict::Pass), sample::playbook("b", sample::out_of_time()));
+        log.append(&good).unwrap();
+        log.append(&bad).unwrap();
+        let lines = fs::read_to_string(folder.latest().join("outcomes.jsonl")).unwrap();
+        let read: Vec<Outcome> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(read, [good.clone(), bad.clone()]);
+        assert_eq!(log_of(&good), None);
+        let path = folder.latest().join(log_of(&bad).unwrap());
+        assert_eq!(serde_json::from_str::<Outcome>(&fs::read_to_string(&path).unwrap()).unwrap(), bad);
+        // Where there is no place for it, the run hears of it.
+        fs::remove_dir_all(folder.latest().join("logs")).unwrap();
+        fs::write(folder.latest().join("logs"), "").unwrap();
+        let error = log.append(&bad).unwrap_err().to_string();
+        assert_eq!(error, format!("failed to write `{}`", path.display()));
+        log.append(&good).unwrap();
     }
 }

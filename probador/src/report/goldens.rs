@@ -114,4 +114,27 @@ mod tests {
         assert_eq!(picture.matches("class=\"beyond\"").count(), 1);
         assert!(by_stage(&[]).is_none());
     }
+    #[test]
+    fn only_tensors_that_were_compared_are_in_the_picture() {
+        let like = |tensor: &str, verdict: Verdict, known_before: bool| {
+            let mut outcome = sample::eventful().goldens[1].clone();
+            let Subject::Golden { tensor: found, .. } = &mut outcome.subject else { unreachable!() };
+            tensor.clone_into(found);
+            Outcome { verdict, known_before, ..outcome }
+        };
+        let of_nothing = [
+            sample::playbook("a", Verdict::Pass),
+            like("model.no_such", Verdict::Pass, false),
+            like("logits", sample::out_of_time(), true),
+        ];
+        assert!(by_stage(&of_nothing).is_none());
+        let compared =
+            [like("model.norm", Verdict::Pass, false), like("logits", sample::out_of_time(), false)];
+        let (picture, rows) = by_stage(&[&of_nothing[..], &compared].concat()).unwrap();
+        let rows: Vec<_> =
+            rows.iter().map(|row| (row.name.as_str(), row.n, row.n_out, row.largest.as_str())).collect();
+        // What was not compared though it could have been is not within anything.
+        assert_eq!(rows, [("norm", 1, 0, "1 %"), ("logits", 1, 1, "out of tolerance")]);
+        assert_eq!(picture.matches("class=\"within\"").count(), 1);
+    }
 }

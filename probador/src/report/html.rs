@@ -3,6 +3,7 @@
 use askama::Template;
 
 use super::goldens::{Stage, by_stage};
+use super::model::said;
 use super::{ClaimRow, Report, RunVerdict, TableStanding, Waiting, WaiverRow, log_of};
 use crate::case::{Figure, Measurement, Outcome, Relation, Verdict};
 use crate::checklist::{CHECKLIST_POINTS, ClaimId, Date, Section, SectionScore, Standing};
@@ -221,13 +222,8 @@ fn row_view(row: &ClaimRow) -> RowView<'_> {
         Some((Verdict::Pass, _)) => ("pass", "pass", String::new(), String::new()),
         Some((Verdict::Fail { diagnosis }, _)) => ("fail", "fail", diagnosis.clone(), String::new()),
         Some((Verdict::Undecided(_), outcome)) if !outcome.known_before => {
-            let undecided = row.undecided();
-            (
-                "fail",
-                "undecided",
-                undecided.map(|undecided| undecided.what).unwrap_or_default(),
-                String::new(),
-            )
+            let what = row.undecided().map(|undecided| undecided.what).unwrap_or_default();
+            ("fail", "undecided", what, String::new())
         }
         Some((Verdict::Undecided(_), _)) | None => {
             let (what, remedy) =
@@ -289,11 +285,7 @@ fn failure_view<'r>(report: &Report, outcome: &'r Outcome) -> FailureView<'r> {
         id: row.map(|row| row.id),
         log: log_of(outcome),
         title: row.map_or_else(|| outcome.case.to_string(), |row| format!("{} {}", row.id, row.title)),
-        said: match &outcome.verdict {
-            Verdict::Pass => String::new(),
-            Verdict::Fail { diagnosis } => diagnosis.clone(),
-            Verdict::Undecided(undecided) => undecided.to_string(),
-        },
+        said: said(&outcome.verdict),
     }
 }
 
@@ -313,17 +305,12 @@ fn case_view(outcome: &Outcome) -> CaseView<'_> {
         Verdict::Undecided(_) => "undecided",
     };
     let first = outcome.evidence.measurements.first().map(ToString::to_string);
-    let said = match &outcome.verdict {
-        Verdict::Pass => String::new(),
-        Verdict::Fail { diagnosis } => diagnosis.clone(),
-        Verdict::Undecided(undecided) => undecided.to_string(),
-    };
     CaseView {
         outcome,
         tone,
         sign: sign(tone),
         word: tone,
-        measured: first.unwrap_or(said),
+        measured: first.unwrap_or_else(|| said(&outcome.verdict)),
         log: log_of(outcome),
     }
 }
@@ -400,5 +387,106 @@ mod tests {
         for target in targets {
             assert!(page.contains(&format!("id=\"{target}\"")), "nothing is at #{target}");
         }
+    }
+    #[test]
+    fn the_verdict_is_told_in_a_sentence() {
+        let check = |report: &Report, verdict: RunVerdict, expected: &str| {
+            assert_eq!(sentence(&Report { verdict, ..report.clone() }), expected, "{verdict:?}");
+        };
+        let (good, mut bad) = (sample::all_passing(), sample::eventful());
+        check(&good, RunVerdict::Pass, "Every scored claim was tried and held.");
+        check(
+            &good,
+            RunVerdict::Incomplete,
+            "Every claim that could be decided here held. 0 points wait for something that is not here; only what passed scores.",
+        );
+        check(
+            &good,
+            RunVerdict::Fail,
+            "A claim passes although a waiver says that it cannot be decided: the waiver must go.",
+        );
+        check(
+            &good,
+            RunVerdict::Unbelievable,
+            "The engine's own accounts do not add up, so nothing below can be relied on.",
+        );
+        check(&bad, RunVerdict::Fail, "2 checks contradict what was claimed. Do not release this.");
+        bad.goldens.clear();
+        check(&bad, RunVerdict::Fail, "1 check contradicts what was claimed. Do not release this.");
+        let broken = vec![sample::playbook("a", sample::out_of_time())];
+        let told = "1 could not be judged though all they need is there. Do not release this.";
+        check(&Report { playbooks: broken.clone(), ..good }, RunVerdict::Fail, told);
+        bad.playbooks = broken;
+        check(&bad, RunVerdict::Fail, &format!("1 check contradicts what was claimed. {told}"));
+    }
+
+    #[test]
+    fn what_could_not_be_judged_is_open_like_a_failure_and_says_why() {
+        let mut report = sample::all_passing();
+        let row = &mut report.claims[0];
+        let outcome = row.outcome.as_mut().unwrap();
+        outcome.verdict = sample::out_of_time();
+        let view = row_view(row);
+        assert_eq!((view.tone, view.word, view.is_open), ("fail", "undecided", true));
+        assert_eq!((view.headline.as_str(), view.remedy.as_str()), ("it ran out of time", ""));
+        assert!(view.log.unwrap().starts_with("logs/checklist."));
+        row.outcome.as_mut().unwrap().known_before = true;
+        let view = row_view(row);
+        assert_eq!((view.tone, view.word, view.is_open), ("undecided", "undecided", false));
+        assert_eq!((view.headline.as_str(), view.remedy.as_str()), ("it ran out of time", "run it alone"));
+        assert_eq!(view.log, None);
+
+        report.playbooks = vec![
+            sample::playbook("a", Verdict::Pass),
+            sample::playbook("b", sample::out_of_time()),
+            sample::playbook("c", Verdict::Fail { diagnosis: "exits with 1".into() }),
+        ];
+        report.verdict = RunVerdict::Unbelievable;
+        let views: Vec<_> = report.playbooks.iter().map(case_view).collect();
+        let told: Vec<_> = views.iter().map(|view| (view.word, view.sign, view.measured.as_str())).collect();
+        let why = "inconclusive: it ran out of time; run it alone";
+        assert_eq!(told, [("pass", "✓", ""), ("undecided", "?", why), ("fail", "✕", "exits with 1")]);
+        let page = to_html(&report).unwrap();
+        assert!(
+            page.contains("</span> Cannot be believed</strong>") && page.contains("1 of 3 playbooks pass")
+        );
+    }
+
+    #[test]
+    fn a_measurement_says_how_it_must_stand_to_its_limit() {
+        let view = |relation: Relation| {
+            let row = &sample::all_passing().claims[0];
+            let measurement = &row.outcome.as_ref().unwrap().evidence.measurements[0];
+            let view = measurement_view(&Measurement { relation, ..measurement.clone() });
+            (view.relation, view.holds)
+        };
+        // 1 against a limit of 2.
+        assert_eq!(view(Relation::AtMost), ("at most", true));
+        assert_eq!(view(Relation::AtLeast), ("at least", false));
+        assert_eq!(view(Relation::Equal), ("exactly", false));
+    }
+
+    #[test]
+    fn a_waiver_says_whether_it_is_in_force() {
+        let report = sample::all_passing();
+        assert_eq!(Date::of_unix_seconds(report.started), Date::new(2026, 5, 28).unwrap());
+        let check = |verdict: Option<Verdict>, granted: (u8, u8), until: (u8, u8), expected: &str| {
+            let mut row = report.claims[0].clone();
+            match verdict {
+                Some(verdict) => row.outcome.as_mut().unwrap().verdict = verdict,
+                None => row.outcome = None,
+            }
+            let day = |(month, day): (u8, u8)| Date::new(2026, month, day).unwrap();
+            let reason = "no counters".into();
+            row.waiver = Some(WaiverRow { reason, granted: day(granted), until: day(until), line: 7 });
+            assert_eq!(waived_view(&report, &row).unwrap().state, expected);
+        };
+        let fail = Verdict::Fail { diagnosis: "x".into() };
+        check(Some(Verdict::Pass), (5, 1), (6, 1), "not needed: the claim passes");
+        check(Some(fail), (5, 1), (6, 1), "excuses no failure");
+        check(Some(sample::out_of_time()), (5, 1), (6, 1), "in force");
+        check(None, (5, 28), (5, 28), "in force");
+        check(None, (5, 29), (6, 1), "not in force yet");
+        check(None, (5, 1), (5, 27), "expired");
     }
 }

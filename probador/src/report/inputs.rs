@@ -149,4 +149,20 @@ mod tests {
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(sha256_of(&path).unwrap(), expected);
     }
+    #[test]
+    fn what_is_not_there_is_not_listed_and_what_lies_outside_goes_by_its_name() {
+        let workspace = Workspace::find(None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("mine.apr");
+        std::fs::write(&model, "abc").unwrap();
+        let paths = InputPaths { model, apr: None, model_name: "no-such".into() };
+        let files = input_files(&workspace, &paths).unwrap();
+        let of_role = |role: Role| -> Vec<&str> {
+            files.iter().filter(|file| file.role == role).map(|file| file.name.as_str()).collect()
+        };
+        assert_eq!(of_role(Role::Model), ["mine.apr"]);
+        assert_eq!(of_role(Role::Apr), [""; 0]);
+        assert_eq!(of_role(Role::Golden), ["golden/models.yaml"]);
+        assert!(!of_role(Role::Engine)[0].contains('/'), "{files:?}");
+    }
 }

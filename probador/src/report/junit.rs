@@ -205,4 +205,23 @@ mod tests {
             assert_eq!(seconds(time), Duration::ZERO);
         }
     }
+    #[test]
+    fn what_could_not_be_judged_is_an_error_and_what_was_known_before_is_skipped() {
+        let mut report = sample::all_passing();
+        let mut known = sample::playbook("known", sample::out_of_time());
+        known.known_before = true;
+        report.playbooks = vec![sample::playbook("broken", sample::out_of_time()), known];
+        let xml = to_junit(&report).unwrap();
+        let elements = elements(&xml);
+        let suites = elements.iter().filter(|(_, name, _)| name == "testsuite");
+        let suite = suites.map(|(_, _, of)| of).find(|of| of["name"] == "playbooks").unwrap();
+        assert_eq!((suite["errors"].as_str(), suite["failures"].as_str()), ("1", "0"));
+        let messages = |wanted: &str| -> Vec<String> {
+            let found = elements.iter().filter(|(_, name, _)| name == wanted);
+            found.map(|(_, _, attributes)| attributes["message"].clone()).collect()
+        };
+        let why = "inconclusive: it ran out of time; run it alone";
+        assert_eq!((messages("error"), messages("skipped")), (vec![why.to_owned()], vec![why.to_owned()]));
+        assert!(xml.contains("cargo probador run edge-cases/broken"), "{xml}");
+    }
 }

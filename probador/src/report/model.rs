@@ -177,6 +177,15 @@ impl WaiverRow {
     }
 }
 
+/// What was observed, or why nothing was; of a pass there is nothing to say.
+pub(super) fn said(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Pass => String::new(),
+        Verdict::Fail { diagnosis } => diagnosis.clone(),
+        Verdict::Undecided(undecided) => undecided.to_string(),
+    }
+}
+
 /// What tries to falsify `claim`, for a reader.
 fn check(claim: &Claim) -> String {
     match &claim.check {
@@ -288,5 +297,64 @@ impl Report {
         } else {
             RunVerdict::Pass
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+    use crate::playbook::Category;
+    use crate::workspace::Workspace;
+
+    #[test]
+    fn what_a_verdict_says_is_what_was_observed_or_is_missing() {
+        assert_eq!(said(&Verdict::Pass), "");
+        assert_eq!(said(&Verdict::Fail { diagnosis: "a\nb".into() }), "a\nb");
+        let open = Undecided::unverified("there is no model", "make model");
+        assert_eq!(said(&Verdict::Undecided(open)), "unverified: there is no model; make model");
+    }
+
+    #[test]
+    fn every_kind_of_check_is_told_in_words() {
+        let checklist = Workspace::find(None).unwrap().checklist().unwrap();
+        let of = |kind: Check| check(&Claim { check: kind, ..checklist.claims()[0].clone() });
+        assert_eq!(of(Check::Builtin), "a check of the engine");
+        assert_eq!(of(Check::Pending), "nothing yet");
+        assert_eq!(of(Check::Playbook(Playbooks::All)), "the playbooks, all of them");
+        let some = Check::Playbook(Playbooks::Of(Category::EdgeCases));
+        assert_eq!(of(some), "the playbooks in playbooks/edge-cases");
+    }
+
+    #[test]
+    fn a_tally_keeps_each_waiver_with_its_claim() {
+        let checklist = Workspace::find(None).unwrap().checklist().unwrap();
+        let day = |year: u16| Date::new(year, 1, 1).unwrap();
+        let claim: ClaimId = "J16".parse().unwrap();
+        let waiver =
+            Waiver { claim, reason: "no counters".into(), granted: day(2026), until: day(2027), line: 7 };
+        let (rows, score) = Report::tally(&checklist, &[], &[waiver], &BTreeMap::new());
+        let waived: Vec<_> = rows.iter().filter_map(|row| Some((row.id, row.waiver.clone()?))).collect();
+        let row = WaiverRow { reason: "no counters".into(), granted: day(2026), until: day(2027), line: 7 };
+        assert_eq!(waived, [(claim, row)]);
+        assert_eq!((score.all.passed, score.all.undecided), (0, 180));
+    }
+
+    #[test]
+    fn the_verdict_is_the_gravest_thing_that_happened() {
+        let mut report = sample::all_passing();
+        assert_eq!(report.judge(), RunVerdict::Pass);
+        report.score.all.undecided = 1;
+        assert_eq!(report.judge(), RunVerdict::Incomplete);
+        let day = Date::new(2026, 1, 1).unwrap();
+        let waiver = WaiverRow { reason: "no counters".into(), granted: day, until: day, line: 7 };
+        report.claims[0].waiver = Some(waiver);
+        assert_eq!(report.needlessly_waived().map(|row| row.id).collect::<Vec<_>>(), [report.claims[0].id]);
+        assert_eq!(report.judge(), RunVerdict::Fail);
+        // A waiver of what is undecided is no reason.
+        report.claims[0].outcome = None;
+        assert_eq!(report.judge(), RunVerdict::Incomplete);
+        report.problems.push("points do not add up".into());
+        assert_eq!(report.judge(), RunVerdict::Unbelievable);
     }
 }

@@ -189,4 +189,10 @@ mod tests {
         let svg = drawn(&[]);
         assert!(svg.contains("aria-label=\"shares of &quot;it&quot;\"") && svg.contains("a&lt;b"), "{svg}");
     }
+    #[test]
+    fn marks_on_one_spot_are_drawn_once() {
+        let svg = drawn(&[mark(0, 0.5), mark(0, 0.5), mark(1, 0.5), mark(2, None), mark(2, None)]);
+        assert_eq!(svg.matches("<circle").count(), 2, "{svg}");
+        assert_eq!(svg.matches("class=\"beyond\"").count(), 1, "{svg}");
+    }
 }

@@ -6,9 +6,12 @@ use super::{
     ClaimRow, ImpostorRow, ImpostorTable, InputFile, ModelFacts, Report, Role, RunVerdict, TableStanding,
     WaiverRow,
 };
-use crate::case::{CaseId, Evidence, Machine, Measurement, Outcome, Relation, Subject, Undecided, Verdict};
+use crate::case::{
+    CaseId, Evidence, Machine, Measurement, Outcome, Reason, Relation, Subject, Undecided, Verdict,
+};
 use crate::checklist::Date;
 use crate::gate::{Gate, decide};
+use crate::playbook::{Category, PlaybookId};
 use crate::prove::ProofStanding;
 use crate::workspace::Workspace;
 
@@ -136,6 +139,27 @@ pub(crate) fn eventful() -> Report {
     };
     settle(&mut report);
     report
+}
+
+/// How the playbook `edge-cases/STEM` ended.
+pub(crate) fn playbook(stem: &str, verdict: Verdict) -> Outcome {
+    let id = PlaybookId::new(Some(Category::EdgeCases), stem);
+    Outcome {
+        case: CaseId::playbook(&id),
+        verdict,
+        known_before: false,
+        evidence: Evidence { rerun: format!("cargo probador run {id}"), ..Evidence::default() },
+        subject: Subject::Playbook(id),
+    }
+}
+
+/// What could not be judged though everything it needs was there.
+pub(crate) fn out_of_time() -> Verdict {
+    Verdict::Undecided(Undecided {
+        reason: Reason::Inconclusive,
+        what: "it ran out of time".into(),
+        remedy: "run it alone".into(),
+    })
 }
 
 fn settle(report: &mut Report) {

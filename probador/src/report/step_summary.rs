@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::model::said;
 use super::{Report, RunVerdict, TableStanding};
 use crate::case::Verdict;
 use crate::checklist::{CHECKLIST_POINTS, Section};
@@ -50,9 +51,8 @@ pub fn step_summary(report: &Report) -> String {
     }
     for outcome in failures.iter().take(SHOWN) {
         let said = match &outcome.verdict {
-            Verdict::Pass => String::new(),
             Verdict::Fail { diagnosis } => diagnosis.lines().next().unwrap_or_default().to_owned(),
-            Verdict::Undecided(undecided) => undecided.to_string(),
+            verdict => said(verdict),
         };
         let _ = writeln!(text, "- {}: {}", code(outcome.case.as_str()), code(&said));
         let _ = writeln!(text, "  {}", code(&outcome.evidence.rerun));
@@ -98,5 +98,52 @@ mod tests {
     fn a_code_span_holds_whatever_it_is_given() {
         assert_eq!(code("a"), "` a `");
         assert_eq!(code("a ``b`` [x](y)\nz"), "``` a ``b`` [x](y) z ```");
+    }
+    #[test]
+    fn failures_are_shown_up_to_a_number_and_the_rest_is_counted() {
+        let mut report = sample::all_passing();
+        let fail = || Verdict::Fail { diagnosis: "exits with 1\nand more".into() };
+        report.playbooks = (0..SHOWN).map(|n| sample::playbook(&format!("p{n}"), fail())).collect();
+        let text = step_summary(&report);
+        assert_eq!(text.matches(": ` exits with 1 `\n  ` cargo probador run edge-cases/p").count(), SHOWN);
+        assert!(!text.contains(" more\n"), "{text}");
+        report.playbooks.insert(0, sample::playbook("first", sample::out_of_time()));
+        let text = step_summary(&report);
+        let first = "- ` playbook::edge_cases::first `: ` inconclusive: it ran out of time; run it alone `\n";
+        assert!(text.contains(first), "{text}");
+        assert!(!text.contains("edge-cases/p19") && text.contains("\nand 1 more\n"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_believed_says_so_first() {
+        let check = |verdict: RunVerdict, word: &str| {
+            let text = step_summary(&Report { verdict, ..sample::all_passing() });
+            assert!(
+                text.starts_with(&format!("## Probador: {word}, 180 of 180 points on `tiny`\n")),
+                "{text}"
+            );
+        };
+        check(RunVerdict::Unbelievable, "❌ The run cannot be believed");
+        check(RunVerdict::Incomplete, "☑️ Nothing failed");
+        check(RunVerdict::Pass, "✅ Pass");
+    }
+
+    #[test]
+    fn impostors_are_caught_get_through_or_were_not_tried() {
+        let mut report = sample::eventful();
+        let mut check = |standing: TableStanding, n_caught: usize, expected: &str| {
+            report.impostors.standing = standing;
+            let row = report.impostors.rows[0].clone();
+            report.impostors.rows.truncate(1);
+            let caught = super::super::ImpostorRow { fooled: Vec::new(), ..row };
+            report.impostors.rows.extend(vec![caught; n_caught]);
+            let text = step_summary(&report);
+            assert!(text.ends_with(&format!("\n\n{expected}\n")), "{text}");
+        };
+        check(TableStanding::NotRun, 0, "The impostors were not run.");
+        check(TableStanding::Stale, 0, "The impostors were run on an earlier state.");
+        check(TableStanding::Fresh, 2, "1 impostors pass a claim about behaviour.");
+        report.impostors.rows.remove(0);
+        assert!(step_summary(&report).ends_with("\n\nAll 2 impostors were caught.\n"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::model::NOT_SELECTED;
+use super::model::{NOT_SELECTED, said};
 use super::{Report, RunVerdict};
 use crate::case::{Case, Outcome, Subject, Verdict};
 use crate::checklist::{CHECKLIST_POINTS, Section, Standing};
@@ -35,7 +35,7 @@ fn tone(outcome: &Outcome) -> (Tone, &'static str) {
     match outcome.verdict {
         Verdict::Pass => (Tone::Good, "pass"),
         Verdict::Fail { .. } => (Tone::Bad, "FAIL"),
-        Verdict::Undecided(_) if outcome.known_before => (Tone::Faint, "undecided"),
+        // What was known before gets no line.
         Verdict::Undecided(_) => (Tone::Bad, "undecided"),
     }
 }
@@ -79,12 +79,7 @@ pub fn summary(report: &Report, printer: &Printer) -> String {
     lines.push(String::new());
     for outcome in report.failures() {
         lines.push(printer.paint(Tone::Bad, &format!("failed: {}", outcome.case)));
-        let said = match &outcome.verdict {
-            Verdict::Pass => String::new(),
-            Verdict::Fail { diagnosis } => diagnosis.clone(),
-            Verdict::Undecided(undecided) => undecided.to_string(),
-        };
-        lines.extend(said.lines().map(|line| format!("  {line}")));
+        lines.extend(said(&outcome.verdict).lines().map(|line| format!("  {line}")));
         lines.push(format!("  again: {}", outcome.evidence.rerun));
     }
     for problem in &report.problems {
@@ -152,4 +147,138 @@ fn verdict(report: &Report, printer: &Printer) -> String {
         report.model.name,
         report.seconds
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+    use crate::case::{CaseId, Evidence, Measurement, Relation, Undecided};
+    use crate::checklist::Group;
+    use crate::printer::ColorChoice;
+
+    fn printer() -> Printer {
+        Printer::new(ColorChoice::Never, true)
+    }
+
+    fn golden() -> Subject {
+        Subject::Golden { model: "tiny".into(), prompt: "hello".into(), tensor: "logits".into() }
+    }
+
+    /// The line of a case that ended so, if it gets one.
+    fn line(subject: Subject, verdict: Verdict, known_before: bool) -> Option<String> {
+        let case = Case {
+            id: CaseId::canary(),
+            subject: subject.clone(),
+            title: "C4 Causal mask".into(),
+            group: Group::File,
+            source: None,
+            undecided: None,
+        };
+        let measurements = vec![Measurement {
+            what: "error".into(),
+            value: 1.5,
+            relation: Relation::AtMost,
+            limit: 2.0,
+            unit: "ms".into(),
+            n: 1,
+            interval: None,
+        }];
+        let evidence = Evidence { measurements, seconds: 0.25, ..Evidence::default() };
+        let outcome = Outcome { case: CaseId::canary(), subject, verdict, known_before, evidence };
+        case_line(&case, &outcome, &printer())
+    }
+
+    #[test]
+    fn a_case_that_ended_gets_a_line_unless_it_was_known_before_or_is_one_of_many() {
+        let claim = || Subject::Claim("C4".parse().unwrap());
+        let fail = || Verdict::Fail { diagnosis: "x".into() };
+        let check = |subject: Subject, verdict: Verdict, known_before: bool, word: Option<&str>| {
+            let expected =
+                word.map(|word| format!("{word:>9}    0.25 s  C4 Causal mask  error 1.5, at most 2 ms"));
+            assert_eq!(
+                line(subject.clone(), verdict.clone(), known_before),
+                expected,
+                "{subject:?} {verdict:?}"
+            );
+        };
+        check(claim(), Verdict::Pass, false, Some("pass"));
+        check(claim(), fail(), false, Some("FAIL"));
+        check(claim(), fail(), true, Some("FAIL"));
+        check(claim(), sample::out_of_time(), false, Some("undecided"));
+        check(claim(), sample::out_of_time(), true, None);
+        check(golden(), Verdict::Pass, false, None);
+        check(golden(), fail(), false, Some("FAIL"));
+        check(golden(), sample::out_of_time(), true, None);
+        check(Subject::Canary, fail(), false, None);
+    }
+
+    #[test]
+    fn machines_get_verdict_and_case() {
+        let outcome = sample::playbook("unicode", sample::out_of_time());
+        assert_eq!(terse_line(&outcome), "undecided playbook::edge_cases::unicode");
+    }
+
+    #[test]
+    fn the_summary_says_what_waits_what_failed_and_how_to_see_it_again() {
+        let mut report = sample::eventful();
+        let row = report.claims.iter_mut().find(|row| row.id.to_string() == "J15").unwrap();
+        let outcome = row.outcome.as_mut().unwrap();
+        outcome.verdict = Verdict::Undecided(Undecided::unverified("no second machine", ""));
+        outcome.known_before = true;
+        let points = row.points;
+        let text = summary(&report, &printer());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "undecided, and what it waits for");
+        let after = |line: &str| lines[lines.iter().position(|found| *found == line).unwrap() + 1];
+        let points_of = |id: &str| report.claims.iter().find(|row| row.id.to_string() == id).unwrap().points;
+        assert_eq!(
+            after(&format!("  {:>3} points  no energy counters", points_of("J16"))),
+            "              J16; run it elsewhere"
+        );
+        assert_eq!(after(&format!("  {points:>3} points  no second machine")), "              J15");
+        let not_selected = format!("  {:>3} points  were not selected for this run", points_of("J17"));
+        assert!(lines.contains(&not_selected.as_str()), "{text}");
+        assert_eq!(
+            after("golden tensors: 4 of 5 within tolerance"),
+            "proofs: 113 of 114 claims that passed were seen red; stale: A1"
+        );
+        assert!(text.contains("\ngate: shut; 2 cases failed; "), "{text}");
+        let failed = lines.iter().position(|line| line.starts_with("failed: checklist::c_")).unwrap();
+        assert_eq!(lines[failed + 1..failed + 3], ["  position 3 sees <position 4>", "  and more"]);
+        assert!(
+            lines[failed + 3].starts_with("  again: cargo probador full --exact checklist::c_"),
+            "{text}"
+        );
+        assert!(lines.last().unwrap().starts_with("FAIL: 1"), "{text}");
+        assert!(!text.contains("playbooks: "), "{text}");
+    }
+
+    #[test]
+    fn the_summary_ends_with_the_verdict() {
+        let mut report = sample::all_passing();
+        let text = summary(&report, &printer());
+        assert!(text.starts_with("section  ") && text.contains("\ngate: open\n"), "{text}");
+        assert!(
+            text.contains("\nall                                     180       0          0  180\n"),
+            "{text}"
+        );
+        let points = "180 of 180 points passed, 0 failed, 0 undecided; model tiny, 12.5 s";
+        assert!(text.ends_with(&format!("\nPASS: {points}")), "{text}");
+        assert!(!text.contains("golden tensors"), "{text}");
+
+        report.playbooks =
+            vec![sample::playbook("a", Verdict::Pass), sample::playbook("b", sample::out_of_time())];
+        report.verdict = RunVerdict::Incomplete;
+        let text = summary(&report, &printer());
+        assert!(text.contains("\nplaybooks: 1 of 2 pass\n"), "{text}");
+        let failed = "failed: playbook::edge_cases::b\n  inconclusive: it ran out of time; run it alone\n  again: cargo probador run edge-cases/b\n";
+        assert!(text.ends_with(&format!("{failed}NOTHING FAILED: {points}")), "{text}");
+
+        report.problems.push("points do not add up".into());
+        report.verdict = RunVerdict::Unbelievable;
+        let text = summary(&report, &printer());
+        let said = "the run contradicts itself: points do not add up\nTHE RUN CANNOT BE BELIEVED: ";
+        assert!(text.ends_with(&format!("{said}{points}")), "{text}");
+    }
 }
