@@ -471,8 +471,8 @@ mod tests {
         npy::write_f32(&arrays.join("d.npy"), &[2, 2], &values, Overwrite::Refuse).unwrap();
 
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        for (source, name) in [(&path, "a"), (&path, "b"), (&path, "c"), (&arrays, "d")] {
-            let source = Collection::open(source).unwrap();
+        for (place, name) in [(&path, "a"), (&path, "b"), (&path, "c"), (&arrays, "d")] {
+            let source = Collection::open(place).unwrap();
             let mut seen = Vec::new();
             with_values(&source, name, |shape, values| {
                 seen.push((shape.to_vec(), bits(&values().collect::<Vec<_>>())));
@@ -484,7 +484,7 @@ mod tests {
             assert_eq!(row(&source, name).unwrap().statistics, Statistics::of_slice(&values), "{name}");
             assert_eq!(
                 with_values(&source, "none", |_, _| {}).unwrap_err().to_string(),
-                format!("`{}` has no tensor `none`", source.path().display())
+                format!("`{}` has no tensor `none`", place.display())
             );
         }
     }
