@@ -81,19 +81,18 @@ pub fn windows(
             if stride == 0 || stride > window {
                 return Err(WindowError::Stride { stride, window });
             }
-            let mut all = Vec::new();
-            let mut scored_to = 0;
-            for first in (0..n_tokens).step_by(stride) {
-                let end = n_tokens.min(first + window);
-                // The first token of a window has nothing before it.
-                all.push(Window { tokens: first..end, scored: scored_to.max(first + 1)..end });
-                scored_to = end;
-                if end == n_tokens {
-                    break;
-                }
-            }
-            all.retain(|window| !window.scored.is_empty());
-            all
+            // The first window that reaches the end is the last.
+            let n = (n_tokens - window).div_ceil(stride) + 1;
+            (0..n)
+                .map(|index| {
+                    let first = index * stride;
+                    let end = n_tokens.min(first + window);
+                    // The first token of a window has nothing before it.
+                    let scored_to = if index == 0 { 0 } else { first - stride + window };
+                    Window { tokens: first..end, scored: scored_to.max(first + 1)..end }
+                })
+                .filter(|window| !window.scored.is_empty())
+                .collect()
         }
     };
     Ok(all.into_iter().take(limit.unwrap_or(usize::MAX)).collect())

@@ -26,7 +26,7 @@ const RIDGE: f64 = 1e-3;
 /// Columns are walked in the order of their diagonal in the Hessian, largest first; groups and their scales are those of
 /// the columns' own order, and fixed before ("static groups"). Then scales and values are made better in turn, each with
 /// the others fixed.
-pub fn gptq(
+pub(crate) fn gptq(
     compute: &Compute,
     packing: Packing,
     weights: &[f32],
@@ -266,24 +266,4 @@ fn solve(a: &mut [f64], b: &mut [f64]) -> Option<()> {
         b[row] = (b[row] - dot) / a[row * n + row];
     }
     Some(())
-}
-
-/// `(w - q)^T H (w - q)` over all rows.
-pub fn loss(weights: &[f32], h: &[f32], quantized: &Quantized) -> f64 {
-    let n = quantized.columns;
-    weights
-        .par_chunks(n)
-        .zip(quantized.values.par_chunks(n))
-        .zip(quantized.scales.par_chunks(n / GROUP))
-        .map(|((weights, values), scales)| {
-            let difference: Vec<f32> =
-                (0..n).map(|i| weights[i] - f32::from(values[i]) * scales[i / GROUP].to_f32()).collect();
-            (0..n)
-                .map(|i| {
-                    let dot: f32 = h[i * n..][..n].iter().zip(&difference).map(|(h, d)| h * d).sum();
-                    f64::from(dot) * f64::from(difference[i])
-                })
-                .sum::<f64>()
-        })
-        .sum()
 }

@@ -5,7 +5,7 @@ use apr_tensor::{Compute, Tensor};
 use crate::cholesky::transposed;
 
 /// Sums of products of a matrix's inputs, `[columns, columns]`.
-pub struct Hessian {
+pub(crate) struct Hessian {
     columns: usize,
     values: Vec<f32>,
     product: Vec<f32>,
@@ -13,12 +13,12 @@ pub struct Hessian {
 
 impl Hessian {
     /// Of no inputs yet.
-    pub fn new(columns: usize) -> Self {
+    pub(crate) fn new(columns: usize) -> Self {
         Self { columns, values: vec![0.0; columns * columns], product: vec![0.0; columns * columns] }
     }
 
     /// Adds `x`, `[n, columns]`.
-    pub fn add(&mut self, compute: &Compute, x: &[f32]) {
+    pub(crate) fn add(&mut self, compute: &Compute, x: &[f32]) {
         let n = x.len() / self.columns;
         // [columns, n]
         let rows = transposed(x, self.columns, self.columns);
@@ -28,7 +28,7 @@ impl Hessian {
     }
 
     /// The sums.
-    pub fn values(&self) -> &[f32] {
+    pub(crate) fn values(&self) -> &[f32] {
         &self.values
     }
 }

@@ -19,7 +19,5 @@ pub const CALIBRATION_TEXT: &str = include_str!("../texts/calibration.txt");
 pub const EVALUATION_TEXT: &str = include_str!("../texts/evaluation.txt");
 
 pub use convert::{ConvertError, ConvertOptions, Converted, Method, SEQUENCE, Watch, convert, sequences};
-pub use gptq::{gptq, loss};
-pub use hessian::Hessian;
 pub use matrix::{Quantized, round_to_nearest};
 pub use plan::Head;
