@@ -205,17 +205,31 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 }
 
 /// What each crate of ours may depend on, of our crates. Whatever is not listed points the wrong way.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("probador-core", &[]),
     ("apr-tensor", &[]),
     ("apr-tokenizer", &[]),
     ("apr-format", &["apr-tensor"]),
     ("apr-generation", &["apr-tokenizer"]),
     ("apr-qwen2", &["apr-format", "apr-generation", "apr-tensor", "apr-tokenizer"]),
+    ("apr-evaluate", &["apr-generation", "apr-tokenizer"]),
+    ("apr-quantize", &["apr-format", "apr-generation", "apr-qwen2", "apr-tensor", "apr-tokenizer"]),
     ("apr-interop", &["apr-format", "apr-tensor", "apr-tokenizer"]),
     // The fakes stand beside the command, and nothing stands on them but the engine.
     ("apr-impostor", &["apr-format", "apr-generation", "apr-qwen2", "apr-tokenizer"]),
-    ("apr-cli", &["apr-format", "apr-generation", "apr-interop", "apr-qwen2", "apr-tensor", "apr-tokenizer"]),
+    (
+        "apr-cli",
+        &[
+            "apr-evaluate",
+            "apr-format",
+            "apr-generation",
+            "apr-interop",
+            "apr-quantize",
+            "apr-qwen2",
+            "apr-tensor",
+            "apr-tokenizer",
+        ],
+    ),
 ];
 
 /// Dependencies that point the wrong way.

@@ -57,7 +57,7 @@ fn tensors_and_metadata_come_back_as_written() {
     let opened = AprFile::open(&path).unwrap();
     for file in [opened.to_memory().unwrap(), opened, AprFile::open_in_memory(&path).unwrap()] {
         let names: Vec<&str> = file.entries().iter().map(|entry| entry.name.as_str()).collect();
-        assert_eq!(names, ["a.weight", "b.weight", "empty", "scalar"]);
+        assert_eq!(names, ["a.weight", "b.weight", "empty", "packed.4", "packed.8", "scalar"]);
         for spec in specs() {
             let tensor = file.tensor(&spec.name).unwrap();
             assert_eq!((tensor.dtype(), tensor.shape()), (spec.dtype, spec.shape.as_slice()));
@@ -67,7 +67,10 @@ fn tensors_and_metadata_come_back_as_written() {
         }
         assert_eq!(file.metadata().name.as_deref(), Some("small"));
         assert_eq!((file.metadata().config.num_kv_heads, file.metadata().config.head_dim), (2, 4));
-        assert_eq!((file.metadata().param_count, file.metadata().total_size), (56, 160 + 30 + 2));
+        assert_eq!(
+            (file.metadata().param_count, file.metadata().total_size),
+            (56 + 2048 + 2048, 160 + 30 + 2 + 2 * 576 + 2 * 1088)
+        );
         assert_eq!(file.metadata().extra["author"], "someone");
         assert_eq!(file.tokenizer_json().unwrap().unwrap(), br#"{"model": {}}"#);
         assert_eq!(file.tokenizer_fingerprint(), Some(blake3::hash(br#"{"model": {}}"#).to_hex().as_str()));

@@ -122,9 +122,9 @@ impl Packing {
     /// When the row is not in `bytes`.
     pub fn row(self, bytes: &[u8], columns: usize, row: usize) -> impl Iterator<Item = (i8, f16)> {
         let tile_bytes = columns / BLOCK_COLUMNS * self.block_bytes();
-        let rows = &bytes[row / BLOCK_ROWS * tile_bytes..][..tile_bytes];
+        let strip = &bytes[row / BLOCK_ROWS * tile_bytes..][..tile_bytes];
         let row = row % BLOCK_ROWS;
-        rows.chunks_exact(self.block_bytes()).flat_map(move |block| {
+        strip.chunks_exact(self.block_bytes()).flat_map(move |block| {
             (0..BLOCK_COLUMNS).map(move |column| {
                 let at = (column / GROUP * BLOCK_ROWS + row) * 2;
                 let scale = f16::from_le_bytes([block[at], block[at + 1]]);

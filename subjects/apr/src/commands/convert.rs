@@ -11,7 +11,7 @@ use apr_quantize::{
     sequences,
 };
 use apr_qwen2::{LoadOptions, Qwen2};
-use apr_tensor::Packing;
+use apr_tensor::{Compute, Packing};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -22,6 +22,8 @@ use crate::printer::Printer;
 use crate::progress::Steps;
 use crate::{model, text};
 
+/// Sequences that a model is calibrated on.
+const SEQUENCES: u16 = 64;
 /// Tokens of a window of the evaluation.
 const WINDOW: usize = 512;
 
@@ -53,9 +55,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
 
-    /// Sequences of 512 tokens taken from that text.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
-    sequences: u16,
+    /// Sequences of 512 tokens taken from that text [default: 64].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    sequences: Option<u16>,
 
     /// Bits of the head.
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = HeadTo::Auto)]
@@ -121,6 +123,7 @@ struct Report {
     #[serde(flatten)]
     converted: Converted,
     ratio: f64,
+    threads: usize,
     seconds: f64,
     evaluated_on: Option<String>,
     evaluation: Option<apr_evaluate::Evaluation>,
@@ -161,6 +164,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
     let mut report = Report {
         ratio: converted.file_size as f64 / converted.source_bytes as f64,
         converted,
+        threads: Compute::new(n_threads).n_threads(),
         seconds: 0.0,
         evaluated_on: None,
         evaluation: None,
@@ -182,8 +186,10 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
 fn method(args: &Args, packing: Packing, file: &AprFile) -> Result<Method> {
     let how = args.method.unwrap_or(if packing == Packing::Int4 { How::Gptq } else { How::Rtn });
     if how == How::Rtn {
-        if args.calibration.is_some() {
-            bail!("--calibration says nothing with --method rtn\nhint: add --method gptq, or leave it out");
+        let ignored =
+            [("--calibration", args.calibration.is_some()), ("--sequences", args.sequences.is_some())];
+        if let Some((flag, _)) = ignored.into_iter().find(|(_, is_given)| *is_given) {
+            bail!("{flag} says nothing with --method rtn\nhint: add --method gptq, or leave it out");
         }
         return Ok(Method::RoundToNearest);
     }
@@ -192,7 +198,7 @@ fn method(args: &Args, packing: Packing, file: &AprFile) -> Result<Method> {
         Some(path) => super::tokenize::read(path)?,
         None => CALIBRATION_TEXT.to_owned(),
     };
-    Ok(Method::Gptq(sequences(&tokenizer.encode(&text), usize::from(args.sequences))?))
+    Ok(Method::Gptq(sequences(&tokenizer.encode(&text), usize::from(args.sequences.unwrap_or(SEQUENCES)))?))
 }
 
 /// Evaluates the new model beside the one it was made from.

@@ -226,6 +226,124 @@ const FLAGS: &[(&str, &str, Effect)] = &[
             with: "sign model.apr --key key -o out --json",
         },
     ),
+    ("convert", "--quantize", Required { without: "convert model.apr -o out --no-eval" }),
+    ("convert", "--output", Required { without: "convert model.apr --quantize int8 --no-eval" }),
+    ("convert", "--method", Differs { without: CALIBRATED_INT8, with: GPTQ_INT8 }),
+    (
+        "convert",
+        "--calibration",
+        Differs {
+            without: "convert model.apr --quantize int4 -o out --no-eval --sequences 1",
+            with: "convert model.apr --quantize int4 -o out --no-eval --sequences 1 --calibration text",
+        },
+    ),
+    (
+        "convert",
+        "--sequences",
+        Differs {
+            without: "convert model.apr --quantize int4 -o out --no-eval --calibration text",
+            with: "convert model.apr --quantize int4 -o out --no-eval --calibration text --sequences 2",
+        },
+    ),
+    (
+        "convert",
+        "--head",
+        Differs { without: ROUNDED, with: "convert model.apr --quantize int8 -o out --no-eval --head int4" },
+    ),
+    (
+        "convert",
+        "--eval",
+        Differs {
+            without: "convert model.apr --quantize int8 -o out",
+            with: "convert model.apr --quantize int8 -o out --eval text",
+        },
+    ),
+    (
+        "convert",
+        "--data-dir",
+        Differs {
+            without: "convert model.apr --quantize int8 -o out --eval wikitext-2",
+            with: "convert model.apr --quantize int8 -o out --eval wikitext-2 --data-dir data",
+        },
+    ),
+    ("convert", "--no-eval", Differs { without: "convert model.apr --quantize int8 -o out", with: ROUNDED }),
+    (
+        "convert",
+        "--threads",
+        Differs {
+            without: "convert model.apr --quantize int8 -o out --no-eval --json",
+            with: "convert model.apr --quantize int8 -o out --no-eval --json --threads 7",
+        },
+    ),
+    (
+        "convert",
+        "--force",
+        Differs {
+            without: "convert model.apr --quantize int8 -o old --no-eval",
+            with: "convert model.apr --quantize int8 -o old --no-eval --force",
+        },
+    ),
+    (
+        "convert",
+        "--json",
+        Differs { without: ROUNDED, with: "convert model.apr --quantize int8 -o out --no-eval --json" },
+    ),
+    ("eval", "--dataset", Required { without: "eval model.apr" }),
+    (
+        "eval",
+        "--data-dir",
+        Differs {
+            without: "eval model.apr --dataset wikitext-2",
+            with: "eval model.apr --dataset wikitext-2 --data-dir data",
+        },
+    ),
+    (
+        "eval",
+        "--count",
+        Differs {
+            without: EVALUATED,
+            with: "eval model.apr --dataset text --window 64 --windows 3 --count hugging-face",
+        },
+    ),
+    (
+        "eval",
+        "--window",
+        Differs { without: EVALUATED, with: "eval model.apr --dataset text --window 65 --windows 3" },
+    ),
+    (
+        "eval",
+        "--stride",
+        Differs {
+            without: "eval model.apr --dataset text --window 64 --count hugging-face",
+            with: "eval model.apr --dataset text --window 64 --count hugging-face --stride 50",
+        },
+    ),
+    (
+        "eval",
+        "--windows",
+        Differs { without: EVALUATED, with: "eval model.apr --dataset text --window 64 --windows 4" },
+    ),
+    (
+        "eval",
+        "--against",
+        Differs {
+            without: EVALUATED,
+            with: "eval model.apr --dataset text --window 64 --windows 3 --against model.apr",
+        },
+    ),
+    (
+        "eval",
+        "--threads",
+        Differs {
+            without: "eval model.apr --dataset text --window 64 --windows 3 --json",
+            with: "eval model.apr --dataset text --window 64 --windows 3 --json --threads 7",
+        },
+    ),
+    (
+        "eval",
+        "--json",
+        Differs { without: EVALUATED, with: "eval model.apr --dataset text --window 64 --windows 3 --json" },
+    ),
     ("keygen", "--output", Required { without: "keygen" }),
     ("keygen", "--json", Differs { without: "keygen -o out", with: "keygen -o out --json" }),
     ("diff", "--tolerance", Tested("engine_beside_gets_the_arguments_and_gives_the_exit_code")),
@@ -234,6 +352,12 @@ const FLAGS: &[(&str, &str, Effect)] = &[
     ("test-model", "--golden-trace", Required { without: "test-model model.apr" }),
 ];
 
+const ROUNDED: &str = "convert model.apr --quantize int8 -o out --no-eval";
+const CALIBRATED_INT8: &str =
+    "convert model.apr --quantize int8 -o out --no-eval --calibration text --sequences 1";
+const GPTQ_INT8: &str =
+    "convert model.apr --quantize int8 -o out --no-eval --calibration text --sequences 1 --method gptq";
+const EVALUATED: &str = "eval model.apr --dataset text --window 64 --windows 3";
 const GREEDY: &str = "chat model.apr --temperature 0 --max-tokens 20";
 const SAMPLED: &str = "chat model.apr --seed 1 --max-tokens 20 --temperature 1";
 const INSPECTED: &str = "chat model.apr --temperature 0 --max-tokens 20 --inspect";
@@ -244,6 +368,11 @@ fn place() -> Place {
     untied_checkpoint(&place.path("untied"), 1);
     place.apr().args(["keygen", "-o", "key"]).assert().success();
     fs::write(place.path("old"), "old").unwrap();
+    let prose = include_str!("../../../../golden/tiny/held-out.txt");
+    let text = &prose[..prose.floor_char_boundary(9000)];
+    fs::write(place.path("text"), text).unwrap();
+    fs::create_dir(place.path("data")).unwrap();
+    fs::write(place.path("data/wikitext-2-raw.test.txt"), text).unwrap();
     place
 }
 

@@ -137,7 +137,7 @@ pub(crate) struct GatedPart {
 /// # Safety
 /// The rows exist; each of `w` is valid for a tile's blocks.
 #[inline(always)]
-unsafe fn tile<D: Dots, P: Packed, const M: usize, const T: usize>(
+unsafe fn sums_of_tiles<D: Dots, P: Packed, const M: usize, const T: usize>(
     x: &Rounded,
     row: usize,
     w: [*const u8; T],
@@ -227,7 +227,7 @@ unsafe fn product_rows<D: Dots, P: Packed, const M: usize, const T: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         let w = std::array::from_fn(|t| part.w.add((first + t) * tile_bytes));
-        let sums = tile::<D, P, M, T>(&part.x, row, w);
+        let sums = sums_of_tiles::<D, P, M, T>(&part.x, row, w);
         for (m, sums) in sums.into_iter().enumerate() {
             for (t, sums) in sums.into_iter().enumerate() {
                 let column = (first + t) * BLOCK_ROWS;
@@ -278,7 +278,7 @@ unsafe fn gated_rows<D: Dots, P: Packed, const M: usize>(part: &GatedPart, row: 
     unsafe {
         let (gate, up) = (part.gate.add(first * tile_bytes), part.up.add(first * tile_bytes));
         let w = [gate, gate.add(tile_bytes), up, up.add(tile_bytes)];
-        let sums = tile::<D, P, M, 4>(&part.x, row, w);
+        let sums = sums_of_tiles::<D, P, M, 4>(&part.x, row, w);
         for (m, [gate_low, gate_high, up_low, up_high]) in sums.into_iter().enumerate() {
             let mut gated = [0.0; GROUP];
             silu_mul(gate_low, up_low).store(gated.as_mut_ptr());
