@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::gptq::gptq;
 use crate::hessian::Hessian;
 use crate::matrix::{Quantized, round_to_nearest};
-use crate::plan::{Head, Plan};
+use crate::plan::{Head, Plan, is_head};
 
 /// How values are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,9 +78,16 @@ pub enum ConvertError {
     /// There is nothing to quantize.
     #[error("`{}` has packed weights already\nhint: convert the model that it was made from", .0.display())]
     Packed(PathBuf),
-    /// None of the matrices is whole blocks.
-    #[error("no matrix of `{}` has 16 n rows and 64 m columns, which packed weights need", .0.display())]
-    NothingFits(PathBuf),
+    /// A matrix of a layer is not whole blocks, or the head is not and a packing was asked for.
+    #[error("`{name}` of `{}` has shape {shape:?}; packed weights have 16 n rows and 64 m columns", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
     /// There is no text to calibrate with.
     #[error(
         "the calibration text has {found} tokens, {needed} are needed\nhint: give a longer --calibration text"
@@ -105,15 +112,20 @@ pub trait Watch {
 /// Tokens of a sequence that layers are calibrated on.
 pub const SEQUENCE: usize = Qwen2::MAX_SEEN;
 
-/// `n_sequences` sequences of [`SEQUENCE`] tokens, spread evenly over a text.
-pub fn sequences(ids: &[TokenId], n_sequences: usize) -> Result<Vec<Vec<TokenId>>, ConvertError> {
-    let Some(room) = ids.len().checked_sub(SEQUENCE) else {
-        return Err(ConvertError::Calibration { found: ids.len(), needed: SEQUENCE });
+/// `n_sequences` sequences of `length` tokens, at most [`SEQUENCE`] and at least one, spread evenly over a text.
+pub fn sequences(
+    ids: &[TokenId],
+    n_sequences: usize,
+    length: usize,
+) -> Result<Vec<Vec<TokenId>>, ConvertError> {
+    let length = length.clamp(1, SEQUENCE);
+    let Some(room) = ids.len().checked_sub(length) else {
+        return Err(ConvertError::Calibration { found: ids.len(), needed: length });
     };
     // No token twice where the text is short.
-    let n = n_sequences.min(room / SEQUENCE + 1).max(1);
+    let n = n_sequences.min(room / length + 1).max(1);
     let last = n.saturating_sub(1).max(1);
-    Ok((0..n).map(|index| ids[room * index / last..][..SEQUENCE].to_vec()).collect())
+    Ok((0..n).map(|index| ids[room * index / last..][..length].to_vec()).collect())
 }
 
 /// Converts the model in `file` to `out`. On an error nothing is left behind, and what was at `out` is untouched.
@@ -134,8 +146,16 @@ pub fn convert(
     let specs: Vec<TensorSpec> = file.entries().iter().map(|entry| spec(entry, plan)).collect();
     let count = |packing: Packing| specs.iter().filter(|spec| spec.dtype == packing.dtype()).count();
     let (n_int8, n_int4) = (count(Packing::Int8), count(Packing::Int4));
-    if n_int8 + n_int4 == 0 {
-        return Err(ConvertError::NothingFits(file.path().to_owned()));
+    // A model runs with packed layers or with float ones; a head of floats goes with both.
+    let must_fit =
+        |entry: &IndexEntry| entry.shape.len() == 2 && (!is_head(&entry.name) || options.head != Head::Auto);
+    let is_unfit = |entry: &&IndexEntry| must_fit(entry) && !Packing::fits(&entry.shape);
+    if let Some(entry) = file.entries().iter().find(is_unfit) {
+        return Err(ConvertError::Unfit {
+            path: file.path().to_owned(),
+            name: entry.name.clone(),
+            shape: entry.shape.clone(),
+        });
     }
     let mut metadata = file.metadata().clone();
     let was_quantized = was_quantized(file);
@@ -143,7 +163,9 @@ pub fn convert(
         let bits = if options.packing == Packing::Int4 { 4 } else { 8 };
         let how = match &options.method {
             Method::RoundToNearest => "rounded to nearest".to_owned(),
-            Method::Gptq(sequences) => format!("GPTQ on {} tokens", sequences.len() * SEQUENCE),
+            Method::Gptq(sequences) => {
+                format!("GPTQ on {} tokens", sequences.iter().map(Vec::len).sum::<usize>())
+            }
         };
         provenance.transformations.push(format!("quantized to {bits} bits, groups of 32, {how}"));
     }
@@ -211,7 +233,8 @@ impl Run<'_> {
     ) -> Result<(), ConvertError> {
         let path = self.file.path().to_owned();
         let failed = |source: ModelError| ConvertError::Model { path: path.clone(), source };
-        let options = LoadOptions { context_length: Some(SEQUENCE), n_threads };
+        let longest = sequences.iter().map(Vec::len).max();
+        let options = LoadOptions { context_length: longest, n_threads };
         let compute = Compute::new(n_threads);
         let mut model = Qwen2::load(self.file, options)?;
         let in_layers = |entry: &&IndexEntry| entry.name.starts_with("model.layers.");

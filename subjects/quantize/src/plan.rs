@@ -15,6 +15,11 @@ pub enum Head {
     Auto,
 }
 
+/// Whether a tensor is the head, or the embedding, which is the head where the two are tied.
+pub(crate) fn is_head(name: &str) -> bool {
+    matches!(name, "model.embed_tokens.weight" | "lm_head.weight")
+}
+
 /// The packings of a model's tensors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -31,7 +36,7 @@ impl Plan {
             return None;
         }
         let name = entry.name.as_str();
-        if matches!(name, "model.embed_tokens.weight" | "lm_head.weight") {
+        if is_head(name) {
             return Some(match self.head {
                 Head::Int4 => Packing::Int4,
                 Head::Int8 | Head::Auto => Packing::Int8,

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use apr_evaluate::{Counting, Evaluation, evaluate, windows};
-use apr_format::{AprFile, Overwrite};
+use apr_format::{AprFile, AprWriter, Overwrite, TensorSpec};
 use apr_generation::{
     CausalLm, GenerationParams, LogitRows, Recorder, SamplingParams, Site, Step, TensorKey, generate,
 };
 use apr_quantize::{
-    CALIBRATION_TEXT, ConvertError, ConvertOptions, EVALUATION_TEXT, Head, Method, convert, sequences,
+    CALIBRATION_TEXT, ConvertError, ConvertOptions, EVALUATION_TEXT, Head, Method, SEQUENCE, convert,
+    sequences,
 };
 use apr_qwen2::{LoadOptions, Qwen2};
 use apr_tensor::{DType, Packing};
@@ -55,7 +56,7 @@ fn options(packing: Packing, method: Method) -> ConvertOptions {
 }
 
 fn gptq() -> Method {
-    Method::Gptq(sequences(&tokenizer().encode(CALIBRATION_TEXT), 8).unwrap())
+    Method::Gptq(sequences(&tokenizer().encode(CALIBRATION_TEXT), 8, SEQUENCE).unwrap())
 }
 
 /// The tiny model in 4 bits by GPTQ; made once.
@@ -211,6 +212,21 @@ fn what_cannot_be_converted_says_why_and_leaves_nothing() {
     let error =
         convert(&packed, &out, &options(Packing::Int8, Method::RoundToNearest), &mut Quietly).unwrap_err();
     assert!(error.to_string().contains("has packed weights already"), "{error}");
+    // Half a block of columns.
+    let unfit = folder.path().join("unfit.apr");
+    let specs = vec![TensorSpec {
+        name: "model.layers.0.x_proj.weight".into(),
+        dtype: DType::F32,
+        shape: vec![16, 32],
+    }];
+    let mut writer = AprWriter::create(&unfit, tiny().metadata().clone(), specs, Overwrite::Refuse).unwrap();
+    writer.write_tensor("model.layers.0.x_proj.weight", &[0; 16 * 32 * 4]).unwrap();
+    writer.finish().unwrap();
+    let unfit = AprFile::open(&unfit).unwrap();
+    let error =
+        convert(&unfit, &out, &options(Packing::Int8, Method::RoundToNearest), &mut Quietly).unwrap_err();
+    assert!(error.to_string().contains("has shape [16, 32]; packed weights have 16 n rows"), "{error}");
+    std::fs::remove_file(unfit.path()).unwrap();
     std::fs::write(&out, "mine").unwrap();
     let error =
         convert(&tiny(), &out, &options(Packing::Int8, Method::RoundToNearest), &mut Quietly).unwrap_err();
@@ -222,7 +238,7 @@ fn what_cannot_be_converted_says_why_and_leaves_nothing() {
     assert!(matches!(error, ConvertError::Cancelled), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
     assert!(matches!(
-        sequences(&[TokenId(1); 100], 4),
+        sequences(&[TokenId(1); 100], 4, SEQUENCE),
         Err(ConvertError::Calibration { found: 100, needed: 512 })
     ));
 }

@@ -7,8 +7,8 @@ use apr_evaluate::{Counting, EvaluationError, evaluate, windows};
 use apr_format::{AprFile, Overwrite};
 use apr_generation::CausalLm;
 use apr_quantize::{
-    CALIBRATION_TEXT, ConvertError, ConvertOptions, Converted, EVALUATION_TEXT, Head, Method, Watch, convert,
-    sequences,
+    CALIBRATION_TEXT, ConvertError, ConvertOptions, Converted, EVALUATION_TEXT, Head, Method, SEQUENCE,
+    Watch, convert, sequences,
 };
 use apr_qwen2::{LoadOptions, Qwen2};
 use apr_tensor::{Compute, Packing};
@@ -55,7 +55,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
 
-    /// Sequences of 512 tokens taken from that text [default: 64].
+    /// Sequences of 512 tokens, or as many as the model takes, from that text [default: 64].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     sequences: Option<u16>,
 
@@ -198,7 +198,9 @@ fn method(args: &Args, packing: Packing, file: &AprFile) -> Result<Method> {
         Some(path) => super::tokenize::read(path)?,
         None => CALIBRATION_TEXT.to_owned(),
     };
-    Ok(Method::Gptq(sequences(&tokenizer.encode(&text), usize::from(args.sequences.unwrap_or(SEQUENCES)))?))
+    let n = usize::from(args.sequences.unwrap_or(SEQUENCES));
+    let length = SEQUENCE.min(file.metadata().config.max_position_embeddings);
+    Ok(Method::Gptq(sequences(&tokenizer.encode(&text), n, length)?))
 }
 
 /// Evaluates the new model beside the one it was made from.
@@ -217,9 +219,10 @@ fn compare(
         None => ("a text that comes with apr".to_owned(), EVALUATION_TEXT.to_owned()),
     };
     let ids = model::tokenizer(source)?.encode(&text);
-    let windows = windows(Counting::LlamaCpp, ids.len(), WINDOW, WINDOW, None)
+    let window = WINDOW.min(source.metadata().config.max_position_embeddings);
+    let windows = windows(Counting::LlamaCpp, ids.len(), window, window, None)
         .with_context(|| format!("failed to evaluate on {name}"))?;
-    let options = LoadOptions { context_length: Some(WINDOW), n_threads };
+    let options = LoadOptions { context_length: Some(window), n_threads };
     let mut new = Qwen2::load(&AprFile::open_verified(&args.output)?, options)?;
     let mut old = Qwen2::load(source, options)?;
     let mut watch = Shown { steps: Steps::new(printer.talker(), "evaluating", windows.len()), interrupt };

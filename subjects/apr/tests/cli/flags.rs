@@ -226,67 +226,67 @@ const FLAGS: &[(&str, &str, Effect)] = &[
             with: "sign model.apr --key key -o out --json",
         },
     ),
-    ("convert", "--quantize", Required { without: "convert model.apr -o out --no-eval" }),
-    ("convert", "--output", Required { without: "convert model.apr --quantize int8 --no-eval" }),
+    ("convert", "--quantize", Required { without: "convert tiny.apr -o out --no-eval" }),
+    ("convert", "--output", Required { without: "convert tiny.apr --quantize int8 --no-eval" }),
     ("convert", "--method", Differs { without: CALIBRATED_INT8, with: GPTQ_INT8 }),
     (
         "convert",
         "--calibration",
         Differs {
-            without: "convert model.apr --quantize int4 -o out --no-eval --sequences 1",
-            with: "convert model.apr --quantize int4 -o out --no-eval --sequences 1 --calibration text",
+            without: "convert tiny.apr --quantize int4 -o out --no-eval --sequences 1",
+            with: "convert tiny.apr --quantize int4 -o out --no-eval --sequences 1 --calibration text",
         },
     ),
     (
         "convert",
         "--sequences",
         Differs {
-            without: "convert model.apr --quantize int4 -o out --no-eval --calibration text",
-            with: "convert model.apr --quantize int4 -o out --no-eval --calibration text --sequences 2",
+            without: "convert tiny.apr --quantize int4 -o out --no-eval --calibration text",
+            with: "convert tiny.apr --quantize int4 -o out --no-eval --calibration text --sequences 2",
         },
     ),
     (
         "convert",
         "--head",
-        Differs { without: ROUNDED, with: "convert model.apr --quantize int8 -o out --no-eval --head int4" },
+        Differs { without: ROUNDED, with: "convert tiny.apr --quantize int8 -o out --no-eval --head int4" },
     ),
     (
         "convert",
         "--eval",
         Differs {
-            without: "convert model.apr --quantize int8 -o out",
-            with: "convert model.apr --quantize int8 -o out --eval text",
+            without: "convert tiny.apr --quantize int8 -o out",
+            with: "convert tiny.apr --quantize int8 -o out --eval text",
         },
     ),
     (
         "convert",
         "--data-dir",
         Differs {
-            without: "convert model.apr --quantize int8 -o out --eval wikitext-2",
-            with: "convert model.apr --quantize int8 -o out --eval wikitext-2 --data-dir data",
+            without: "convert tiny.apr --quantize int8 -o out --eval wikitext-2",
+            with: "convert tiny.apr --quantize int8 -o out --eval wikitext-2 --data-dir data",
         },
     ),
-    ("convert", "--no-eval", Differs { without: "convert model.apr --quantize int8 -o out", with: ROUNDED }),
+    ("convert", "--no-eval", Differs { without: "convert tiny.apr --quantize int8 -o out", with: ROUNDED }),
     (
         "convert",
         "--threads",
         Differs {
-            without: "convert model.apr --quantize int8 -o out --no-eval --json",
-            with: "convert model.apr --quantize int8 -o out --no-eval --json --threads 7",
+            without: "convert tiny.apr --quantize int8 -o out --no-eval --json",
+            with: "convert tiny.apr --quantize int8 -o out --no-eval --json --threads 7",
         },
     ),
     (
         "convert",
         "--force",
         Differs {
-            without: "convert model.apr --quantize int8 -o old --no-eval",
-            with: "convert model.apr --quantize int8 -o old --no-eval --force",
+            without: "convert tiny.apr --quantize int8 -o old --no-eval",
+            with: "convert tiny.apr --quantize int8 -o old --no-eval --force",
         },
     ),
     (
         "convert",
         "--json",
-        Differs { without: ROUNDED, with: "convert model.apr --quantize int8 -o out --no-eval --json" },
+        Differs { without: ROUNDED, with: "convert tiny.apr --quantize int8 -o out --no-eval --json" },
     ),
     ("eval", "--dataset", Required { without: "eval model.apr" }),
     (
@@ -352,11 +352,11 @@ const FLAGS: &[(&str, &str, Effect)] = &[
     ("test-model", "--golden-trace", Required { without: "test-model model.apr" }),
 ];
 
-const ROUNDED: &str = "convert model.apr --quantize int8 -o out --no-eval";
+const ROUNDED: &str = "convert tiny.apr --quantize int8 -o out --no-eval";
 const CALIBRATED_INT8: &str =
-    "convert model.apr --quantize int8 -o out --no-eval --calibration text --sequences 1";
+    "convert tiny.apr --quantize int8 -o out --no-eval --calibration text --sequences 1";
 const GPTQ_INT8: &str =
-    "convert model.apr --quantize int8 -o out --no-eval --calibration text --sequences 1 --method gptq";
+    "convert tiny.apr --quantize int8 -o out --no-eval --calibration text --sequences 1 --method gptq";
 const EVALUATED: &str = "eval model.apr --dataset text --window 64 --windows 3";
 const GREEDY: &str = "chat model.apr --temperature 0 --max-tokens 20";
 const SAMPLED: &str = "chat model.apr --seed 1 --max-tokens 20 --temperature 1";
@@ -368,6 +368,8 @@ fn place() -> Place {
     untied_checkpoint(&place.path("untied"), 1);
     place.apr().args(["keygen", "-o", "key"]).assert().success();
     fs::write(place.path("old"), "old").unwrap();
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/tiny/tiny.apr");
+    fs::copy(tiny, place.path("tiny.apr")).unwrap();
     let prose = include_str!("../../../../golden/tiny/held-out.txt");
     let text = &prose[..prose.floor_char_boundary(9000)];
     fs::write(place.path("text"), text).unwrap();

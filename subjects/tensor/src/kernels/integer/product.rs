@@ -136,6 +136,13 @@ pub(crate) struct GatedPart {
 ///
 /// # Safety
 /// The rows exist; each of `w` is valid for a tile's blocks.
+#[cfg_attr(
+    any(),
+    probador::allow(
+        G8,
+        reason = "this is the product that `Compute` offers: sixteen rows of weights to a register"
+    )
+)]
 #[inline(always)]
 unsafe fn sums_of_tiles<D: Dots, P: Packed, const M: usize, const T: usize>(
     x: &Rounded,
