@@ -11,6 +11,7 @@ mod model;
 mod printer;
 mod progress;
 mod text;
+mod threads;
 mod trace;
 
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! Log-probabilities of a text's tokens under a model, and beside them those of another.
 
-use apr_generation::{CausalLm, LogitRows, ModelError};
+use apr_generation::{CausalLm, LogitRows, ModelError, log_sum_exp};
 use apr_tokenizer::TokenId;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -189,13 +189,6 @@ fn position(logits: &[f32], others: Option<&[f32]>, next: TokenId) -> Sums {
         divergence,
         agreements: f64::from(u8::from(likeliest(logits) == likeliest(others))),
     }
-}
-
-/// `ln sum e^x`.
-fn log_sum_exp(logits: &[f32]) -> f64 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - max).exp()).sum();
-    f64::from(max) + sum.ln()
 }
 
 /// The first of the largest.

@@ -275,9 +275,7 @@ impl Run<'_> {
                     Matrix::DownProj => &down,
                 };
                 let key = matrix.key(layer);
-                if let Some(tensor) = self.write_calibrated(&compute, &key, hessian)? {
-                    model.replace(layer, matrix, tensor);
-                }
+                model.replace(layer, matrix, self.write_calibrated(&compute, &key, hessian)?);
                 self.step(&key)?;
             }
             for sequence in &mut hidden {
@@ -299,20 +297,14 @@ impl Run<'_> {
         compute: &Compute,
         key: &str,
         hessian: &Hessian,
-    ) -> Result<Option<Tensor>, ConvertError> {
-        let Some(entry) = self.file.entries().iter().find(|entry| entry.name == key) else { return Ok(None) };
-        let (Some(packing), Some(tensor)) = (self.plan.packing(entry), self.file.tensor(key)) else {
-            self.write_by_itself(entry)?;
-            return Ok(None);
-        };
-        let columns = entry.shape[1];
-        let quantized = gptq(compute, packing, &tensor.to_f32(), hessian.values(), columns);
-        let bytes = quantized.to_bytes();
+    ) -> Result<Tensor, ConvertError> {
+        // The model was loaded with this matrix, and every matrix of a layer is whole blocks.
+        let tensor = self.file.tensor(key).expect("the model was loaded with it");
+        let (packing, shape) = (self.plan.of_layers(key), tensor.shape().to_vec());
+        let bytes = gptq(compute, packing, &tensor.to_f32(), hessian.values(), shape[1]).to_bytes();
         self.writer.write_tensor(key, &bytes)?;
-        let packed =
-            Tensor::new(packing.dtype(), entry.shape.clone(), bytes.into()).expect("bytes of this shape");
-        let values = packed.to_f32();
-        Ok(Some(Tensor::from_f32(entry.shape.clone(), &values).expect("values of this shape")))
+        let packed = Tensor::new(packing.dtype(), shape.clone(), bytes.into()).expect("bytes of this shape");
+        Ok(Tensor::from_f32(shape, &packed.to_f32()).expect("values of this shape"))
     }
 
     /// Writes a tensor: rounded if it is packed, else as it is.

@@ -42,10 +42,15 @@ impl Plan {
                 Head::Int8 | Head::Auto => Packing::Int8,
             });
         }
+        Some(self.of_layers(name))
+    }
+
+    /// What becomes of a matrix of a layer.
+    pub(crate) fn of_layers(self, name: &str) -> Packing {
         // Errors in keys and values reach every later position; the two are a sixtieth of the weights.
         if name.ends_with("self_attn.k_proj.weight") || name.ends_with("self_attn.v_proj.weight") {
-            return Some(Packing::Int8);
+            return Packing::Int8;
         }
-        Some(self.body)
+        self.body
     }
 }

@@ -64,9 +64,7 @@ impl Activations {
             buffer.resize(n * config.intermediate_size);
         }
     }
-}
 
-impl Activations {
     /// Norms `range` of the residual stream with `gain`, and rounds it to f32.
     pub(crate) fn norm(&mut self, pass: &Pass<'_, '_>, gain: &[f32], range: Range<usize>) -> &[f32] {
         let Self { hidden, normed, normed_narrow, .. } = self;

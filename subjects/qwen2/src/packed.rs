@@ -44,9 +44,7 @@ impl Activations {
         self.keys.resize(n * config.kv_width());
         self.values.resize(n * config.kv_width());
     }
-}
 
-impl Activations {
     /// Norms `range` of the residual stream with `gain`.
     pub(crate) fn norm(&mut self, pass: &Pass<'_, '_>, gain: &[f32], range: Range<usize>) -> &[f32] {
         self.shown.resize(range.len());

@@ -11,7 +11,7 @@ use apr_quantize::{
     Watch, convert, sequences,
 };
 use apr_qwen2::{LoadOptions, Qwen2};
-use apr_tensor::{Compute, Packing};
+use apr_tensor::Packing;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ use crate::exit::ExitStatus;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::printer::Printer;
 use crate::progress::Steps;
-use crate::{model, text};
+use crate::{model, text, threads};
 
 /// Sequences that a model is calibrated on.
 const SEQUENCES: u16 = 64;
@@ -131,9 +131,9 @@ struct Report {
 
 pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
     let start = std::time::Instant::now();
+    let n_threads = threads::limit(args.threads)?;
     let interrupt = Interrupt::on_any_request()?;
     let file = model::open_verified(&args.model)?;
-    let n_threads = args.threads.map(usize::from);
     let packing = match args.quantize {
         To::Int8 => Packing::Int8,
         To::Int4 => Packing::Int4,
@@ -147,7 +147,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
         },
         method: method(args, packing, &file)?,
         overwrite: if args.force { Overwrite::Allow } else { Overwrite::Refuse },
-        n_threads,
+        n_threads: Some(n_threads),
     };
     let mut watch = Progress { steps: None, interrupt: interrupt.clone(), printer };
     let converted = match convert(&file, &args.output, &options, &mut watch) {
@@ -164,7 +164,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
     let mut report = Report {
         ratio: converted.file_size as f64 / converted.source_bytes as f64,
         converted,
-        threads: Compute::new(n_threads).n_threads(),
+        threads: n_threads,
         seconds: 0.0,
         evaluated_on: None,
         evaluation: None,
@@ -207,7 +207,7 @@ fn method(args: &Args, packing: Packing, file: &AprFile) -> Result<Method> {
 fn compare(
     args: &Args,
     source: &AprFile,
-    n_threads: Option<usize>,
+    n_threads: usize,
     interrupt: Interrupt,
     printer: &mut Printer,
 ) -> Result<(String, apr_evaluate::Evaluation)> {
@@ -222,7 +222,7 @@ fn compare(
     let window = WINDOW.min(source.metadata().config.max_position_embeddings);
     let windows = windows(Counting::LlamaCpp, ids.len(), window, window, None)
         .with_context(|| format!("failed to evaluate on {name}"))?;
-    let options = LoadOptions { context_length: Some(window), n_threads };
+    let options = LoadOptions { context_length: Some(window), n_threads: Some(n_threads) };
     let mut new = Qwen2::load(&AprFile::open_verified(&args.output)?, options)?;
     let mut old = Qwen2::load(source, options)?;
     let mut watch = Shown { steps: Steps::new(printer.talker(), "evaluating", windows.len()), interrupt };

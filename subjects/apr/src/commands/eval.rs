@@ -13,7 +13,7 @@ use crate::exit::ExitStatus;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::printer::Printer;
 use crate::progress::Steps;
-use crate::{model, text};
+use crate::{model, text, threads};
 
 /// Measure how well a model predicts a text.
 ///
@@ -98,6 +98,7 @@ struct Report<'r> {
 pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
     let interrupt = Interrupt::on_any_request()?;
     let start = std::time::Instant::now();
+    let n_threads = threads::limit(args.threads)?;
     let dataset = find(&args.dataset, args.data_dir.as_deref())?;
     let file = model::open_verified(&args.model)?;
     let tokenizer = model::tokenizer(&file)?;
@@ -115,7 +116,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
     let limit = args.windows.map(|n| n as usize);
     let windows = windows(counting, ids.len(), args.window, stride.unwrap_or_default(), limit)
         .with_context(|| format!("failed to evaluate on `{}`", dataset.display()))?;
-    let options = LoadOptions { context_length: Some(args.window), n_threads: args.threads.map(usize::from) };
+    let options = LoadOptions { context_length: Some(args.window), n_threads: Some(n_threads) };
     let mut model = Qwen2::load(&file, options)?;
     let mut other = match &args.against {
         Some(path) => {
@@ -148,7 +149,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> Result<ExitStatus> {
         stride,
         n_tokens: ids.len(),
         kernels: model.kernels(),
-        threads: model.n_threads(),
+        threads: n_threads,
         seconds: start.elapsed().as_secs_f64(),
         evaluation: &evaluation,
     };

@@ -283,6 +283,49 @@ fn threads_are_as_many_as_asked_for_and_change_nothing() {
 }
 
 #[test]
+fn scoring_and_quantizing_run_on_as_many_threads_as_asked_for() {
+    let place = Place::new();
+    for n_threads in [1, 3] {
+        let n = n_threads.to_string();
+        let eval = ["eval", "model.apr", "--dataset", "-", "--threads", n.as_str()];
+        let convert = [
+            "convert",
+            "model.apr",
+            "--quantize",
+            "int8",
+            "--method",
+            "gptq",
+            "--calibration",
+            "-",
+            "-o",
+            "out",
+            "--threads",
+            n.as_str(),
+        ];
+        for args in [&eval[..], &convert[..]] {
+            let mut child =
+                place.command().args(args).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            // Both wait for their text.
+            let n_in_pool = || {
+                let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+                let names =
+                    tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+                names.filter(|name| name.starts_with("pool-")).count()
+            };
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while n_in_pool() < n_threads && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            // Too many would come now.
+            std::thread::sleep(Duration::from_millis(100));
+            assert_eq!(n_in_pool(), n_threads, "{args:?}");
+            drop(child.stdin.take());
+            child.wait().unwrap();
+        }
+    }
+}
+
+#[test]
 fn weights_lie_where_they_are_asked_to_and_the_reply_is_the_same() {
     let place = Place::new();
     let run = |load: &str| {
