@@ -192,10 +192,6 @@ impl Watch for Shown {
     }
 }
 
-#[cfg_attr(
-    any(),
-    probador::allow(G7, reason = "it labels the figures of an evaluation; nobody is replied to")
-)]
 fn print(report: &Report<'_>, printer: &mut Printer) -> Result<()> {
     let Evaluation { n_scored, n_windows, .. } = report.evaluation;
     let counted = match report.count {
