@@ -119,7 +119,7 @@ fn measure(
         let below: Vec<Member> =
             members.iter().filter(|other| member.below.contains(&other.name)).cloned().collect();
         let known = coverage::together(stored, &below);
-        stored.crates.insert(member.name.clone(), tools.run_of(member, &measured, &known));
+        stored.crates.insert(member.name.clone(), tools.run_of(member, members, &measured, &known));
         stored.crates.retain(|name, _| members.iter().any(|member| member.name == *name));
         stored.write(&workspace.path(COVERAGE))?;
     }

@@ -56,10 +56,9 @@ fn try_open(
         Some(shard) => Share::Of { index: shard.index(), n: shard.n() },
     };
     let name = share.name().unwrap_or_default();
-    let all = members(workspace.root())?;
     let mut open = Vec::new();
     for member in asked {
-        let state = State::of(workspace.root(), &all, member)?;
+        let state = State::of(workspace.root(), member)?;
         let work = Work::of(&state, stored.crates.get(&member.name), &share, args.fresh);
         open.extend(work.into_iter().map(|work| (*member, state.clone(), work)));
     }

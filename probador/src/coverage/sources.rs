@@ -266,7 +266,6 @@ mod tests {
             name: name.to_owned(),
             folder: name.to_owned(),
             below: [].into(),
-            outside: String::new(),
             key: String::new(),
         };
         let found = test_files(folder.path(), &[member("top"), member("ground")]).unwrap();

@@ -89,9 +89,12 @@ pub fn together<'m>(stored: &StoredCoverage, members: impl IntoIterator<Item = &
         }
         coverage.files.extend(run.files.iter().map(|(path, counts)| (path.clone(), counts.clone())));
     }
-    for member in members {
+    let key_now = |name: &str| members.iter().find(|member| member.name == name).map(|member| &member.key);
+    for member in &members {
         let below = stored.crates.get(&member.name).map(|run| &run.below);
-        for (path, executed) in below.into_iter().flatten() {
+        // What was executed of another state of a crate below is in other places now.
+        let fresh = below.into_iter().flatten().filter(|(name, below)| key_now(name) == Some(&below.key));
+        for (path, executed) in fresh.flat_map(|(_, below)| &below.files) {
             if let Some(file) = coverage.files.get_mut(path) {
                 file.gain(executed);
             }
@@ -131,16 +134,10 @@ pub fn shares<'f>(files: impl IntoIterator<Item = &'f FileCoverage>) -> [Share; 
 mod tests {
     use super::super::{Counts, Line, Run};
     use super::*;
-    use crate::coverage::stored::Executed;
+    use crate::coverage::stored::{Below, Executed};
 
     fn member(name: &str, key: &str) -> Member {
-        Member {
-            name: name.into(),
-            folder: name.into(),
-            below: [].into(),
-            outside: String::new(),
-            key: key.into(),
-        }
+        Member { name: name.into(), folder: name.into(), below: [].into(), key: key.into() }
     }
 
     fn run(file: &str, total: usize, missed: &[u32]) -> Run {
@@ -161,7 +158,8 @@ mod tests {
     fn stored() -> StoredCoverage {
         let mut top = run("top/src/lib.rs", 5, &[]);
         let gained = Executed { lines: [Line(3)].into_iter().collect(), ..Executed::default() };
-        top.below.insert("ground/src/lib.rs".to_owned(), gained);
+        let files = [("ground/src/lib.rs".to_owned(), gained)].into();
+        top.below.insert("ground".to_owned(), Below { key: "now".to_owned(), files });
         let ground = run("ground/src/lib.rs", 5, &[2, 3]);
         StoredCoverage { crates: [("ground".to_owned(), ground), ("top".to_owned(), top)].into() }
     }
@@ -193,6 +191,15 @@ mod tests {
             "unverified: the stored coverage is of another state of top; cargo probador coverage"
         );
         assert_eq!(stale(&stored(), &members), ["top"]);
+    }
+
+    #[test]
+    fn what_a_run_executed_of_another_state_of_a_crate_below_covers_nothing_of_this_one() {
+        let mut stored = stored();
+        stored.crates.get_mut("ground").unwrap().key = "since".to_owned();
+        let members = [member("ground", "since"), member("top", "now")];
+        let coverage = coverage(&stored, &members).unwrap();
+        assert_eq!(coverage.files["ground/src/lib.rs"].lines.missed.0, [Line(2), Line(3)].into());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The stored result: for each crate the run of its tests, with the key of what they are built from.
+//! The stored result: for each crate the run of its tests, with the keys of the crates it says something of.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::export::{FileMeasure, Measured, Seen};
 use super::{Line, Place, Places, Point, Side};
+use crate::members::Member;
 use crate::stored::{read_kept, write};
 
 /// Where coverage is kept, in the checkout; committed.
@@ -32,8 +33,18 @@ pub struct Run {
     pub has_branches: bool,
     /// The crate's own files.
     pub files: BTreeMap<String, FileCounts>,
-    /// What it executed of files of crates below that their own tests had missed.
-    pub below: BTreeMap<String, Executed>,
+    /// What it executed of crates below that their own tests had missed, by the name of the crate.
+    pub below: BTreeMap<String, Below>,
+}
+
+/// What a run executed of a crate below its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Below {
+    /// Key of that crate: in another state of it these places are others.
+    pub key: String,
+    /// Its files.
+    pub files: BTreeMap<String, Executed>,
 }
 
 /// What a crate's own tests make of one of its files.
@@ -89,24 +100,32 @@ impl StoredCoverage {
 }
 
 impl Run {
-    /// What `measured` holds of the crate in `folder`, and of what `missed` says was missed below it.
+    /// What `measured` holds of `member`, and of what `missed` says was missed of `all` the crates below it.
     pub fn new(
-        folder: &str,
+        member: &Member,
+        all: &[Member],
         measured: &Measured,
         missed: &BTreeMap<String, FileCounts>,
-        key: String,
         tool: String,
         has_branches: bool,
     ) -> Self {
-        let own = format!("{folder}/src/");
-        let is_own = |path: &&String| path.starts_with(&own);
-        let files = measured.files.iter().filter(|(path, _)| is_own(path));
-        let files = files.map(|(path, file)| (path.clone(), counts(file))).collect();
-        let below = measured.files.iter().filter_map(|(path, file)| {
-            let executed = gained(missed.get(path)?, file);
-            (executed != Executed::default()).then(|| (path.clone(), executed))
-        });
-        Self { key, tool, has_branches, files, below: below.collect() }
+        let files_of = |member: &Member| {
+            let own = format!("{}/src/", member.folder);
+            measured.files.iter().filter(move |(path, _)| path.starts_with(&own))
+        };
+        let files = files_of(member).map(|(path, file)| (path.clone(), counts(file))).collect();
+        let mut below = BTreeMap::new();
+        for other in all.iter().filter(|other| member.below.contains(&other.name)) {
+            let executed = files_of(other).filter_map(|(path, file)| {
+                let executed = gained(missed.get(path)?, file);
+                (executed != Executed::default()).then(|| (path.clone(), executed))
+            });
+            let files: BTreeMap<_, _> = executed.collect();
+            if !files.is_empty() {
+                below.insert(other.name.clone(), Below { key: other.key.clone(), files });
+            }
+        }
+        Self { key: member.key.clone(), tool, has_branches, files, below }
     }
 }
 
@@ -154,8 +173,18 @@ mod tests {
         file
     }
 
+    fn member(name: &str, below: &[&str]) -> Member {
+        Member {
+            name: name.to_owned(),
+            folder: name.to_owned(),
+            below: below.iter().map(|&name| name.to_owned()).collect(),
+            key: format!("key of {name}"),
+        }
+    }
+
     fn run(measured: &Measured, missed: &BTreeMap<String, FileCounts>) -> Run {
-        Run::new("top", measured, missed, "key".to_owned(), "tool".to_owned(), true)
+        let all = [member("ground", &[]), member("top", &["ground"]), member("beside", &[])];
+        Run::new(&all[1], &all, measured, missed, "tool".to_owned(), true)
     }
 
     #[test]
@@ -164,6 +193,7 @@ mod tests {
         measured.files.insert("top/src/lib.rs".to_owned(), file(3, 4));
         measured.files.insert("ground/src/lib.rs".to_owned(), file(8, 10));
         measured.files.insert("ground/src/known.rs".to_owned(), file(2, 2));
+        measured.files.insert("beside/src/lib.rs".to_owned(), file(2, 2));
         let missed_of = |lines: &[u32]| FileCounts {
             lines: Counts { total: 10, missed: lines.iter().copied().map(Line).collect() },
             ..FileCounts::default()
@@ -171,14 +201,19 @@ mod tests {
         let missed = BTreeMap::from([
             ("ground/src/lib.rs".to_owned(), missed_of(&[7, 9])),
             ("ground/src/known.rs".to_owned(), missed_of(&[])),
+            ("beside/src/lib.rs".to_owned(), missed_of(&[1])),
         ]);
         let run = run(&measured, &missed);
         assert_eq!(run.files.keys().collect::<Vec<_>>(), ["top/src/lib.rs"]);
         assert_eq!((run.files["top/src/lib.rs"].lines.total), 4);
         assert_eq!(run.files["top/src/lib.rs"].lines.missed.0, [Line(4)].into());
-        assert_eq!(run.below.keys().collect::<Vec<_>>(), ["ground/src/lib.rs"]);
+        assert_eq!(run.key, "key of top");
+        assert_eq!(run.below.keys().collect::<Vec<_>>(), ["ground"]);
+        let Below { key, files } = &run.below["ground"];
+        assert_eq!(key, "key of ground");
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["ground/src/lib.rs"]);
         let mut counts = missed_of(&[7, 9]);
-        counts.gain(&run.below["ground/src/lib.rs"]);
+        counts.gain(&files["ground/src/lib.rs"]);
         assert_eq!(counts.lines.missed.0, [Line(9)].into());
     }
 

@@ -121,15 +121,14 @@ impl Tools {
     }
 
     /// The run of `member`, as it is stored.
-    pub fn run_of(&self, member: &Member, measured: &Measured, below: &super::Coverage) -> Run {
-        Run::new(
-            &member.folder,
-            measured,
-            &below.files,
-            member.key.clone(),
-            self.version.clone(),
-            self.nightly,
-        )
+    pub fn run_of(
+        &self,
+        member: &Member,
+        all: &[Member],
+        measured: &Measured,
+        known: &super::Coverage,
+    ) -> Run {
+        Run::new(member, all, measured, &known.files, self.version.clone(), self.nightly)
     }
 
     fn leave_tests_out(&self, measured: &mut Measured) -> anyhow::Result<()> {

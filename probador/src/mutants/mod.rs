@@ -1,8 +1,7 @@
 //! Small changes to the code that a test must notice, made and tried by cargo-mutants, a crate at a time.
 //!
-//! A crate is tried with its own tests, so its result depends on it and the crates below alone: the key it is stored with
-//! (`members.rs`) changes with them, and with no crate above. A mutant that no test can notice since it means the
-//! same is listed with its reason in `checklist/equivalent-mutants.yaml`; one listed there that is gone, or that a test
+//! A crate is tried with its own tests, and its result is stored with the key of the crate's contents (`members.rs`): it
+//! is stale once they change. A mutant that no test can notice since it means the same is listed with its reason in `checklist/equivalent-mutants.yaml`; one listed there that is gone, or that a test
 //! does notice, is an error.
 //!
 //! Trying every mutant takes hours. After nothing but tests were added, only those that had survived are tried again.

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use syn::spanned::Spanned as _;
 
 use crate::lint::is_test_only;
-use crate::members::{self, Member, files};
+use crate::members::{Member, files};
 
-/// Folders of a crate that hold nothing which other crates are built from.
+/// Folders of a crate that only its tests are built from.
 const FOR_TESTS: [&str; 3] = ["tests/", "benches/", "examples/"];
 /// Characters of a hash that tell two tests of a crate apart.
 const LEN: usize = 12;
@@ -19,7 +19,7 @@ const LEN: usize = 12;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// Hash of everything; see `members.rs`.
+    /// Hash of all its files; see `members.rs`.
     pub key: String,
     /// Hash of everything but tests.
     pub code: String,
@@ -29,22 +29,17 @@ pub struct State {
 
 impl State {
     /// The state of `member` as it lies in the checkout at `root`.
-    pub fn of(root: &Path, all: &[Member], member: &Member) -> anyhow::Result<Self> {
+    pub fn of(root: &Path, member: &Member) -> anyhow::Result<Self> {
         let mut code = blake3::Hasher::new();
         let mut tests = BTreeSet::new();
-        code.update(member.outside.as_bytes());
-        for name in member.below.iter().chain([&member.name]) {
-            for file in files(&root.join(&members::find(all, name)?.folder)) {
-                let (path, contents) = file?;
-                let parts = Parts::of(&path, &contents);
-                if let Some(text) = parts.code {
-                    code.update(format!("{name}\0{path}\0{}\0", text.len()).as_bytes());
-                    code.update(&text);
-                }
-                if *name == member.name {
-                    tests.extend(parts.tests.iter().map(|test| short_hash(&path, test)));
-                }
+        for file in files(&root.join(&member.folder)) {
+            let (path, contents) = file?;
+            let parts = Parts::of(&path, &contents);
+            if let Some(text) = parts.code {
+                code.update(format!("{path}\0{}\0", text.len()).as_bytes());
+                code.update(&text);
             }
+            tests.extend(parts.tests.iter().map(|test| short_hash(&path, test)));
         }
         Ok(Self { key: member.key.clone(), code: code.finalize().to_hex().to_string(), tests })
     }
@@ -146,67 +141,51 @@ fn short_hash(path: &str, part: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::members;
 
     const CODE: &str = "pub fn a() -> u8 {\n    1\n}\n";
     const TESTS: &str = "\n#[cfg(test)]\nmod tests {\n    use super::a;\n\n    #[test]\n    fn one() {\n        assert_eq!(a(), 1);\n    }\n}\n";
 
-    /// The state of a crate whose `src/lib.rs` and `tests/a.rs` say this, on one whose `src/lib.rs` says `below`.
-    fn state(library: &str, test: &str, below: &str) -> State {
+    /// The state of a crate whose `src/lib.rs` and `tests/a.rs` say this.
+    fn state(library: &str, test: &str) -> State {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        write("Cargo.toml", "[workspace]\nmembers = [\"top\", \"ground\"]\n");
-        write("Cargo.lock", "package = []\n");
-        write("top/Cargo.toml", "[package]\nname = \"top\"\n[dependencies]\nground.workspace = true\n");
+        write("Cargo.toml", "[workspace]\nmembers = [\"top\"]\n");
+        write("top/Cargo.toml", "[package]\nname = \"top\"\n");
         write("top/src/lib.rs", library);
         write("top/tests/a.rs", test);
         write("top/tests/fixture.json", "1");
-        write("ground/Cargo.toml", "[package]\nname = \"ground\"\n");
-        write("ground/src/lib.rs", below);
         let all = members::members(folder.path()).unwrap();
-        State::of(folder.path(), &all, members::find(&all, "top").unwrap()).unwrap()
+        State::of(folder.path(), members::find(&all, "top").unwrap()).unwrap()
     }
 
     #[test]
     fn tests_that_are_added_are_told_from_any_other_change() {
         let library = format!("{CODE}{TESTS}");
         let test = "use top::a;\n#[test]\nfn two() {\n    a();\n}\n";
-        let before = state(&library, test, "");
-        let adds =
-            |library: &str, test: &str, below: &str| state(library, test, below).only_adds_tests_to(&before);
-        assert!(adds(&library, test, ""));
+        let before = state(&library, test);
+        let adds = |library: &str, test: &str| state(library, test).only_adds_tests_to(&before);
+        assert!(adds(&library, test));
         let inside = library.replace("use super::a;", "use super::{a, b};\n\n    #[test]\n    fn none() {}");
-        assert!(adds(&inside, test, ""));
+        assert!(adds(&inside, test));
         assert!(adds(
             &library,
-            &format!("{test}#[test]\nfn three() {{}}\n").replace("top::a", "top::{b, a}"),
-            ""
+            &format!("{test}#[test]\nfn three() {{}}\n").replace("top::a", "top::{b, a}")
         ));
-        assert!(adds(
-            &format!("{library}#[cfg(test)]\nuse a::*;\n#[cfg(test)]\nfn helper() {{}}\n"),
-            test,
-            ""
-        ));
-        for (what, library, test, below) in [
-            ("a test says something else", library.replace("a(), 1", "a(), a()"), test.to_owned(), ""),
-            ("a test is gone", library.clone(), "use top::a;\n".to_owned(), ""),
-            ("a test means another function", library.clone(), test.replace("top::a", "top::b as a"), ""),
-            ("the code does something else", library.replace("    1\n", "    2\n"), test.to_owned(), ""),
-            ("a line moved", format!("\n{library}"), test.to_owned(), ""),
-            ("what is below does something else", library.clone(), test.to_owned(), "fn b() {}"),
+        assert!(adds(&format!("{library}#[cfg(test)]\nuse a::*;\n#[cfg(test)]\nfn helper() {{}}\n"), test));
+        for (what, library, test) in [
+            ("a test says something else", library.replace("a(), 1", "a(), a()"), test.to_owned()),
+            ("a test is gone", library.clone(), "use top::a;\n".to_owned()),
+            ("a test means another function", library.clone(), test.replace("top::a", "top::b as a")),
+            ("the code does something else", library.replace("    1\n", "    2\n"), test.to_owned()),
+            ("a line moved", format!("\n{library}"), test.to_owned()),
         ] {
-            assert!(!adds(&library, &test, below), "{what}");
+            assert!(!adds(&library, &test), "{what}");
         }
-    }
-
-    #[test]
-    fn tests_of_a_crate_below_are_nothing_to_it() {
-        let (before, after) = (state(CODE, "", CODE), state(CODE, "", &format!("{CODE}{TESTS}")));
-        assert!(after.only_adds_tests_to(&before) && before.only_adds_tests_to(&after));
-        assert_ne!(after.key, before.key);
     }
 
     #[test]

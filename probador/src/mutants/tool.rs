@@ -135,7 +135,6 @@ mod tests {
             name: "apr-qwen2".into(),
             folder: "subjects/qwen2".into(),
             below: [].into(),
-            outside: String::new(),
             key: "k".into(),
         };
         arguments(&member, share, Path::new("out")).join(" ")
