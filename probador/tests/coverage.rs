@@ -100,7 +100,6 @@ fn every_crate_is_measured_once_and_counts_with_what_the_tests_above_it_execute(
          probador-core: running its tests\napr-format: running its tests\nprobador: running its tests\n"
     );
     let calls = small.calls();
-    let quickly = "--config profile.release.package.probador.opt-level=1";
     let expected = [
         "rustup run nightly rustc --version",
         "cargo llvm-cov --version",
@@ -108,9 +107,9 @@ fn every_crate_is_measured_once_and_counts_with_what_the_tests_above_it_execute(
         "rustc --print sysroot",
         "cargo llvm-cov show-env --branch",
         "cargo llvm-cov clean --workspace",
-        &format!("cargo build --release --workspace --bins --quiet {quickly}"),
-        &format!("cargo test --release --package probador-core {quickly} --no-run --quiet"),
-        &format!("cargo test --release --package probador-core {quickly} --no-fail-fast"),
+        "cargo build --release --workspace --bins --quiet",
+        "cargo test --release --package probador-core --no-run --quiet",
+        "cargo test --release --package probador-core --no-fail-fast",
     ];
     assert_eq!(calls[..expected.len()], expected);
     assert_eq!(calls.len(), expected.len() + 2 + 2 * 4, "{calls:?}");

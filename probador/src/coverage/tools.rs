@@ -15,8 +15,6 @@ use crate::process::{Finished, Program, on_one_cpu};
 const TIME: Duration = Duration::from_hours(2);
 /// Where what is built for coverage lies, in the checkout.
 const TARGET: &str = "target/llvm-cov";
-/// The engine only judges here: compiling it quickly saves more than it costs.
-const QUICKLY: [&str; 2] = ["--config", "profile.release.package.probador.opt-level=1"];
 /// Variables that say where tests find models.
 const DATA: [&str; 2] = ["APR_DATA_DIR", "PROBADOR_MODEL"];
 
@@ -75,7 +73,7 @@ impl Tools {
     pub fn prepare(&self, open: &[&Member]) -> anyhow::Result<()> {
         self.run(&["llvm-cov", "clean", "--workspace"])?;
         if open.iter().any(|member| member.name == ENGINE) {
-            self.run(&[&["build", "--release", "--workspace", "--bins", "--quiet"], &QUICKLY[..]].concat())?;
+            self.run(&["build", "--release", "--workspace", "--bins", "--quiet"])?;
         }
         Ok(())
     }
@@ -89,7 +87,7 @@ impl Tools {
                 std::fs::remove_file(entry.path())?;
             }
         }
-        let test = [&["test", "--release", "--package", &member.name], &QUICKLY[..]].concat();
+        let test = ["test", "--release", "--package", &member.name];
         self.run(&[&test[..], &["--no-run", "--quiet"]].concat())?;
         // Counters are shared by all threads: two that run the same kernel on two processors wait for each other's
         // cache line most of the time.

@@ -59,8 +59,6 @@ impl Scratch {
         self.write_tree(edits)?;
         let build = Program::cargo()
             .args(["build", "--quiet", "--release", "--package", "apr-cli", "--package", "probador"])
-            // The engine only has to judge a small model here: compiling it quickly saves more than it costs.
-            .args(["--config", "profile.release.package.probador.opt-level=1"])
             .args(["--config", "profile.release.debug=false", "--target-dir"])
             .arg(&self.target)
             .folder(&self.tree);
