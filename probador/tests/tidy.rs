@@ -396,6 +396,44 @@ fn a_dependency_that_points_upwards_is_found() {
     assert_eq!(wrong_dependencies("unheard-of", manifest).len(), 1);
 }
 
+/// Packages of `built` that have other features in `tested`: each is compiled twice, and so is everything above it.
+fn compiled_twice(built: &str, tested: &str) -> Vec<String> {
+    let tested: BTreeSet<&str> = tested.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    let built: BTreeSet<&str> = built.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    built.difference(&tested).map(|package| (*package).to_owned()).collect()
+}
+
+#[test]
+fn the_build_and_its_tests_share_their_dependencies() {
+    let tree = |edges: &str| {
+        let tree = Command::new(env!("CARGO"))
+            .args([
+                "tree",
+                "--workspace",
+                "--offline",
+                "--prefix",
+                "none",
+                "--format",
+                "{p} {f}",
+                "--edges",
+                edges,
+            ])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+        String::from_utf8(tree.stdout).unwrap()
+    };
+    assert_tidy(&compiled_twice(&tree("normal,build"), &tree("normal,build,dev")));
+}
+
+#[test]
+fn a_dependency_with_other_features_in_tests_is_found() {
+    let built = "a v1 std\nb v1 \nb v1  (*)\n";
+    assert_eq!(compiled_twice(built, "a v1 std\nb v1 \nc v1\n"), Vec::<String>::new());
+    assert_eq!(compiled_twice(built, "a v1 default,std\nb v1 \n"), ["a v1 std"]);
+}
+
 #[test]
 fn every_source_file_says_what_it_is_for_and_stays_small() {
     let faults: Vec<String> = files()
