@@ -152,7 +152,7 @@ fn a_crate_is_measured_with_those_below_it_and_again_only_when_it_changed_or_is_
     assert_eq!(tested(&small), ["apr-format", "probador"]);
     small.write("probador/core/src/lib.rs", &format!("{SOURCE}// changed\n"));
     let assert = small.run(&["coverage", "--crate", "apr-format"]).code(0);
-    assert_eq!(tested(&small), ["probador-core", "apr-format"]);
+    assert_eq!(tested(&small), ["probador-core", "apr-format"], "what it executes below has changed");
     assert_eq!(table(&assert).last().unwrap(), "the verdict core 100.00 % of 3 100.00 % of 1 50.00 % of 2");
     small.run(&["coverage", "--crate", "nothing"]).code(3).stderr(predicate::str::contains(
         "there is no crate `nothing` in the workspace; there are: probador-core, apr-format, probador\n",

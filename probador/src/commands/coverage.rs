@@ -71,18 +71,20 @@ pub(super) fn run(args: &CoverageArgs, global: &Global, printer: &mut Printer) -
     Ok(ExitStatus::Pass)
 }
 
-/// The crates to measure: of those asked for, and of those below them, the ones without a fresh result.
+/// The crates to measure: of those asked for, and of those below them, the ones without a fresh result; and of those asked
+/// for the ones whose result is of another state of what is below.
 fn plan<'m>(args: &CoverageArgs, members: &'m [Member], stored: &StoredCoverage) -> anyhow::Result<Plan<'m>> {
     let mut asked = Vec::new();
     for name in &args.crates {
         asked.push(find(members, name)?);
     }
-    let stale = coverage::stale(stored, members);
+    let (stale, behind) = (coverage::stale(stored, members), coverage::behind(stored, members));
     let open = members.iter().filter(|member| {
         let is_asked = asked.is_empty() || asked.iter().any(|other| other.name == member.name);
         let is_below = asked.iter().any(|other| other.below.contains(&member.name));
         let is_stale = stale.contains(&member.name.as_str());
-        (is_asked && (is_stale || args.fresh)) || (is_below && is_stale)
+        let is_behind = behind.contains(&member.name.as_str());
+        (is_asked && (is_stale || is_behind || args.fresh)) || (is_below && is_stale)
     });
     Ok(Plan { open: open.collect() })
 }

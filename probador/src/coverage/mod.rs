@@ -20,6 +20,6 @@ pub use page::page;
 pub use place::{Line, Place, Places, Point, Side, ranges};
 pub use scope::{INFERENCE, Scope, VERDICT_CORE};
 pub use sources::{Exclusion, PublicFunction, Sources};
-pub use standing::{Coverage, FileCoverage, Share, coverage, shares, stale, together};
+pub use standing::{Coverage, FileCoverage, Share, behind, coverage, shares, stale, together};
 pub use stored::{Below, COVERAGE, Counts, Executed, FileCounts, Run, StoredCoverage};
 pub use tools::Tools;

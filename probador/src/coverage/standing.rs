@@ -75,6 +75,17 @@ pub fn stale<'m>(stored: &StoredCoverage, members: impl IntoIterator<Item = &'m 
     members.into_iter().filter(|member| !is_fresh(member)).map(|member| member.name.as_str()).collect()
 }
 
+/// The members whose run says something of another state of a crate below: run again, they may cover more of this one.
+pub fn behind<'m>(stored: &StoredCoverage, members: &'m [Member]) -> Vec<&'m str> {
+    let is_now =
+        |name: &str, key: &str| members.iter().any(|member| member.name == name && member.key == key);
+    let is_behind = |member: &&Member| {
+        let run = stored.crates.get(&member.name);
+        run.is_some_and(|run| run.below.iter().any(|(name, below)| !is_now(name, &below.key)))
+    };
+    members.iter().filter(is_behind).map(|member| member.name.as_str()).collect()
+}
+
 /// Puts together the runs of `members` that are there.
 pub fn together<'m>(stored: &StoredCoverage, members: impl IntoIterator<Item = &'m Member>) -> Coverage {
     let members: Vec<&Member> = members.into_iter().collect();
@@ -200,6 +211,8 @@ mod tests {
         let members = [member("ground", "since"), member("top", "now")];
         let coverage = coverage(&stored, &members).unwrap();
         assert_eq!(coverage.files["ground/src/lib.rs"].lines.missed.0, [Line(2), Line(3)].into());
+        assert_eq!(behind(&stored, &members), ["top"]);
+        assert_eq!(behind(&stored, &[member("ground", "now"), member("top", "now")]), Vec::<&str>::new());
     }
 
     #[test]
