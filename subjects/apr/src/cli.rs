@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Tokenize(commands::tokenize::Args),
     Chat(commands::chat::Args),
     Eval(commands::eval::Args),
+    Bench(commands::bench::Args),
+    Canary(commands::canary::Args),
     Trace(commands::trace::Args),
     Diff(commands::diff::Args),
     TestModel(commands::test_model::Args),
@@ -95,11 +97,15 @@ pub(crate) fn color_of(args: &[OsString]) -> ColorWhen {
 mod tests {
     use super::*;
 
-    /// Every command, those of no depth: there are no commands inside commands.
+    /// Every command, and those inside commands.
     fn all_commands() -> Vec<clap::Command> {
+        fn inside(command: &clap::Command) -> Vec<clap::Command> {
+            let own = command.get_subcommands().filter(|command| command.get_name() != "help");
+            own.flat_map(|command| [vec![command.clone()], inside(command)].concat()).collect()
+        }
         let mut definition = definition(ColorWhen::Never);
         definition.build();
-        definition.get_subcommands().filter(|command| command.get_name() != "help").cloned().collect()
+        inside(&definition)
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `apr`: parse the command line, run one command, turn its outcome into an exit code.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod chat;
 mod cli;
 mod commands;

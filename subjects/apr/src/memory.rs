@@ -14,6 +14,19 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     None
 }
 
+/// The most that was ever resident, in bytes (`VmHWM`); `None` where the system does not say.
+#[cfg(target_os = "linux")]
+pub(crate) fn peak_resident_bytes() -> Option<u64> {
+    let status = procfs::process::Process::myself().ok()?.status().ok()?;
+    Some(status.vmhwm? * 1024)
+}
+
+/// The most that was ever resident, in bytes; `None` where the system does not say.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn peak_resident_bytes() -> Option<u64> {
+    None
+}
+
 /// Memory that this process could still get, in bytes; `None` where the system does not say.
 #[cfg(target_os = "linux")]
 pub(crate) fn available_bytes() -> Option<u64> {
@@ -43,5 +56,9 @@ mod tests {
         assert_eq!(block.iter().map(|&byte| usize::from(byte)).sum::<usize>(), 64 << 20);
         // Other tests run beside this one; half of the block is far above their noise.
         assert!(after > before + (32 << 20), "{before} bytes before, {after} after");
+        drop(block);
+        let peak = peak_resident_bytes().unwrap();
+        // The system counts in steps of some pages for each thread.
+        assert!(peak + (1 << 20) >= after, "a peak stays when memory is given back: {peak} after {after}");
     }
 }

@@ -122,7 +122,8 @@ impl Steps {
             bar.set_position(done as u64);
         } else if done == self.total || self.last_told.elapsed() >= PLAIN_INTERVAL {
             self.last_told = Instant::now();
-            self.talker.line(format_args!("{}: {done} of {}, {note}", self.what, self.total));
+            let note = if note.is_empty() { String::new() } else { format!(", {note}") };
+            self.talker.line(format_args!("{}: {done} of {}{note}", self.what, self.total));
         }
     }
 }

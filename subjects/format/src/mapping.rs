@@ -33,6 +33,20 @@ pub(crate) fn map(file: &File, path: &Path, size: usize) -> io::Result<Bytes> {
     Ok(Bytes::from_owner(Mapping { _guard: guard, mapping }))
 }
 
+/// Keeps the pages of `bytes` in memory until they are unmapped, or this process ends.
+#[cfg(unix)]
+pub(crate) fn lock(bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: locking reads the pages of a slice that is valid, and changes nothing in them.
+    let result = unsafe { libc::mlock(bytes.as_ptr().cast(), bytes.len()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Refuses: this system has no way to.
+#[cfg(not(unix))]
+pub(crate) fn lock(_: &[u8]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// A mapping that is watched as long as it lives; the guard is dropped first.
 struct Mapping {
     #[cfg(unix)]
@@ -191,6 +205,24 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[1; 100]).unwrap();
         assert_eq!(map(&file, Path::new(PATH), 100).unwrap().as_ptr() as usize % 4096, 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn locked_bytes_are_counted_as_locked_by_the_system() {
+        let locked = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().to_owned();
+            line.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
+        };
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 40 << 10]).unwrap();
+        let mapping = map(&file, Path::new(PATH), 40 << 10).unwrap();
+        let before = locked();
+        lock(&mapping).unwrap();
+        assert_eq!(locked(), before + 40);
+        drop(mapping);
+        assert_eq!(locked(), before, "what is not mapped is not locked");
     }
 
     #[test]

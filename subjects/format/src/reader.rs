@@ -65,13 +65,6 @@ impl AprFile {
     }
 
     /// Reads `path` into memory instead of mapping it: for files that somebody may truncate or write to in place.
-    #[cfg_attr(
-        any(),
-        probador::allow(
-            I5,
-            reason = "for programs that read files which somebody may truncate; tests hold it to the mapped way"
-        )
-    )]
     pub fn open_in_memory(path: &Path) -> Result<Self, FormatError> {
         let (source, stamp) = FileSource::open(path)?;
         let layout = read_layout(path, &source, stamp.size)?;
@@ -91,6 +84,11 @@ impl AprFile {
         // What was checked of the mapping holds for the copy only if nobody wrote in between.
         self.check_unchanged()?;
         Ok(Self::new(path, self.inner.layout.clone(), data, None))
+    }
+
+    /// Keeps the model's bytes in memory, wherever they lie, so that no other program's need drives them out.
+    pub fn lock_in_memory(&self) -> Result<(), FormatError> {
+        mapping::lock(&self.inner.data).map_err(FormatError::io("lock in memory", self.path()))
     }
 
     /// A model that is already in memory; `path` is what messages call it.

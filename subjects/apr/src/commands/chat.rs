@@ -83,6 +83,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PLACE", value_enum, default_value_t = Load::Auto)]
     load: Load,
 
+    /// Keep the weights in memory: no other program's need drives them out.
+    #[arg(long)]
+    mlock: bool,
+
     /// Show token ids, the candidates of every step, attention, speed, perplexity and memory.
     #[arg(long)]
     inspect: bool,
@@ -113,7 +117,7 @@ pub(crate) enum Load {
 
 impl Load {
     /// The file with its weights where they are to be; a mapping that is copied ends here.
-    fn place(self, file: AprFile, is_conversation: bool) -> Result<AprFile> {
+    pub(crate) fn place(self, file: AprFile, is_conversation: bool) -> Result<AprFile> {
         let copies = self.copies(is_conversation, file.file_size(), memory::available_bytes());
         if copies { Ok(file.to_memory()?) } else { Ok(file) }
     }
@@ -138,6 +142,7 @@ pub(crate) struct Plan {
     context: Option<usize>,
     threads: Option<usize>,
     load: Load,
+    mlock: bool,
     system: Option<String>,
     stream: bool,
     inspect: bool,
@@ -161,6 +166,7 @@ pub(crate) fn plan(args: Args) -> Plan {
         context: args.context,
         threads: args.threads,
         load: args.load,
+        mlock: args.mlock,
         system: args.system,
         stream: !args.no_stream,
         inspect: args.inspect,
@@ -180,6 +186,11 @@ pub(crate) fn run(plan: Plan, printer: &mut Printer) -> Result<ExitStatus> {
     let template = model::chat_template(&file)?;
     let options = LoadOptions { context_length: Some(context_length), n_threads: plan.threads };
     let file = plan.load.place(file, is_interactive)?;
+    if plan.mlock {
+        file.lock_in_memory().context(
+            "failed to keep the weights in memory\nhint: raise the limit (`ulimit -l`), or leave out --mlock",
+        )?;
+    }
     let model = Qwen2::load(&file, options)?;
     let config = model.config();
     let inspection =
@@ -345,6 +356,7 @@ mod tests {
             context,
             threads: None,
             load: Load::Auto,
+            mlock: false,
             system: None,
             stream: true,
             inspect: false,

@@ -1,5 +1,7 @@
 //! One file per verb: its arguments, a pure `plan` of what was asked, and a thin `run`.
 
+pub(crate) mod bench;
+pub(crate) mod canary;
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod convert;
@@ -36,6 +38,8 @@ pub(crate) fn run(cli: Cli, printer: &mut Printer) -> Result<ExitStatus> {
         Command::Trace(args) => trace::run(trace::plan(args), printer),
         Command::Convert(args) => convert::run(&args, printer),
         Command::Eval(args) => eval::run(&args, printer),
+        Command::Bench(args) => bench::run(&args, printer),
+        Command::Canary(args) => canary::run(&args, printer),
         Command::Keygen(args) => keygen::run(&args, printer),
         Command::Sign(args) => sign::run(&args, printer),
         Command::Diff(args) => probador::run(&diff::plan(args), color, printer),

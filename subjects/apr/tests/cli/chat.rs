@@ -326,6 +326,32 @@ fn scoring_and_quantizing_run_on_as_many_threads_as_asked_for() {
 }
 
 #[test]
+fn weights_are_locked_in_memory_where_that_is_asked_for() {
+    let place = Place::new();
+    let size = place.path("model.apr").metadata().unwrap().len() / 1024;
+    for (flags, is_locked) in
+        [(&["--mlock"][..], true), (&["--mlock", "--load", "memory"], true), (&[], false)]
+    {
+        let args = ["chat", "model.apr", "--max-tokens", "1"].iter().chain(flags);
+        let mut child =
+            place.command().args(args).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let locked = || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().to_owned();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        // The model is loaded before the prompt is read.
+        let deadline = Instant::now() + Duration::from_secs(if is_locked { 30 } else { 1 });
+        while locked() < size && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(locked() >= size, is_locked, "{flags:?}: {} kB", locked());
+        child.stdin.take().unwrap().write_all(b"Hello").unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+}
+
+#[test]
 fn weights_lie_where_they_are_asked_to_and_the_reply_is_the_same() {
     let place = Place::new();
     let run = |load: &str| {

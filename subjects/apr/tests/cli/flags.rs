@@ -146,6 +146,7 @@ const FLAGS: &[(&str, &str, Effect)] = &[
     ),
     ("chat", "--threads", Tested("threads_are_as_many_as_asked_for_and_change_nothing")),
     ("chat", "--load", Tested("weights_lie_where_they_are_asked_to_and_the_reply_is_the_same")),
+    ("chat", "--mlock", Tested("weights_are_locked_in_memory_where_that_is_asked_for")),
     ("chat", "--inspect", Differs { without: GREEDY, with: INSPECTED }),
     (
         "chat",
@@ -344,6 +345,22 @@ const FLAGS: &[(&str, &str, Effect)] = &[
         "--json",
         Differs { without: EVALUATED, with: "eval model.apr --dataset text --window 64 --windows 3 --json" },
     ),
+    ("bench", "--prompt", Tested("bench_measures_every_length_and_its_figures_hang_together")),
+    ("bench", "--decode", Tested("bench_does_what_its_flags_say")),
+    ("bench", "--repeats", Tested("bench_does_what_its_flags_say")),
+    ("bench", "--load", Tested("bench_reads_weights_where_it_is_told_to")),
+    ("bench", "--threads", Tested("bench_does_what_its_flags_say")),
+    ("bench", "--json", Tested("bench_does_what_its_flags_say")),
+    ("canary create", "--prompts", Tested("canary_takes_prompts_tokens_tolerance_and_threads")),
+    ("canary create", "--tokens", Tested("canary_takes_prompts_tokens_tolerance_and_threads")),
+    ("canary create", "--tolerance", Tested("canary_takes_prompts_tokens_tolerance_and_threads")),
+    ("canary create", "--output", Required { without: "canary create model.apr" }),
+    ("canary create", "--threads", Tested("canary_takes_prompts_tokens_tolerance_and_threads")),
+    ("canary create", "--force", Tested("canary_replaces_nothing_unasked_and_says_so_at_once")),
+    ("canary create", "--json", Tested("canary_replaces_nothing_unasked_and_says_so_at_once")),
+    ("canary check", "--slower", Tested("canary_finds_a_slower_machine_by_itself")),
+    ("canary check", "--threads", Tested("canary_checks_on_as_many_threads_as_asked_for")),
+    ("canary check", "--json", Tested("canary_finds_another_model")),
     ("keygen", "--output", Required { without: "keygen" }),
     ("keygen", "--json", Differs { without: "keygen -o out", with: "keygen -o out --json" }),
     ("diff", "--tolerance", Tested("engine_beside_gets_the_arguments_and_gives_the_exit_code")),
@@ -418,8 +435,13 @@ fn every_flag_has_its_effect() {
             }
             Required { without } => assert_eq!(outcome(without).0, Some(2), "{command} {flag}"),
             Tested(name) => {
-                let sources =
-                    [include_str!("chat.rs"), include_str!("trace.rs"), include_str!("verification.rs")];
+                let sources = [
+                    include_str!("bench.rs"),
+                    include_str!("canary.rs"),
+                    include_str!("chat.rs"),
+                    include_str!("trace.rs"),
+                    include_str!("verification.rs"),
+                ];
                 let test = format!("#[test]\nfn {name}()");
                 assert!(sources.iter().any(|source| source.contains(&test)), "there is no test {name}");
             }
@@ -432,7 +454,7 @@ fn every_flag_in_the_help_is_in_the_table() {
     let place = Place::new();
     let mut in_help = BTreeSet::new();
     for command in crate::help::commands(&place) {
-        let help = place.stdout([command.as_str(), "--help"]);
+        let help = place.stdout(command.split(' ').chain(["--help"]));
         let (_, options) = help.split_once("\nOptions:\n").unwrap();
         for line in options.lines().take_while(|line| !line.starts_with("Examples:")) {
             let is_definition = line.starts_with("      --") || line.starts_with("  -");

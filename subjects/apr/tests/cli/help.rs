@@ -2,10 +2,20 @@
 
 use crate::support::Place;
 
-/// Every command that `apr --help` lists.
+/// Every command that `apr --help` lists, and those that their own help lists.
 pub(crate) fn commands(place: &Place) -> Vec<String> {
-    let help = place.stdout(["--help"]);
-    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let mut commands = Vec::new();
+    for command in listed(&place.stdout(["--help"])) {
+        let help = place.stdout([command.as_str(), "--help"]);
+        let inside = listed(&help).into_iter().map(|verb| format!("{command} {verb}"));
+        commands.extend(inside);
+        commands.push(command);
+    }
+    commands
+}
+
+fn listed(help: &str) -> Vec<String> {
+    let Some((_, list)) = help.split_once("Commands:\n") else { return Vec::new() };
     let list = list.split("\n\n").next().unwrap();
     let names = list.lines().filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
     names.filter(|name| !name.starts_with('-') && *name != "help").map(str::to_owned).collect()
@@ -22,6 +32,12 @@ fn every_command_of_the_specification_is_there() {
         "tokenize",
         "trace",
         "chat",
+        "convert",
+        "eval",
+        "bench",
+        "canary",
+        "canary create",
+        "canary check",
         "sign",
         "keygen",
         "probador",
@@ -37,7 +53,7 @@ fn every_command_of_the_specification_is_there() {
 fn help_of_every_command_succeeds_and_ends_with_an_example() {
     let place = Place::new();
     for name in commands(&place) {
-        let help = place.stdout([name.as_str(), "--help"]);
+        let help = place.stdout(name.split(' ').chain(["--help"]));
         let last = help.trim_end().lines().last().unwrap();
         assert!(last.starts_with("  apr "), "`apr {name} --help` ends with `{last}`");
         assert!(help.contains("Usage: apr "), "{help}");

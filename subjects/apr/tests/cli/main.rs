@@ -1,6 +1,8 @@
 //! The `apr` executable as its users meet it: exit codes, standard streams, files.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+mod bench;
+mod canary;
 mod chat;
 mod faults;
 mod flags;

@@ -13,10 +13,6 @@ const ROUNDS: usize = 200_000;
 
 impl Compute {
     /// Reads every byte once with the whole team and returns how many bytes a second that was.
-    #[cfg_attr(
-        any(),
-        probador::allow(I5, reason = "benches hold kernels against what the machine does at best")
-    )]
     pub fn read_rate(&self, bytes: &[u8]) -> f64 {
         let start = Instant::now();
         self.team.run(bytes.len().div_ceil(PART_BYTES), &|part| {
@@ -34,10 +30,6 @@ impl Compute {
 
     /// Operations on integers a second, a multiply and an add counting two: exact sums of int8 products from the
     /// first-level cache, without the scales.
-    #[cfg_attr(
-        any(),
-        probador::allow(I5, reason = "benches hold kernels against what the machine does at best")
-    )]
     pub fn integer_rate(&self) -> f64 {
         let kernel = self.kernels.integer.peak;
         // SAFETY: the table is one `available` offered.
@@ -45,10 +37,6 @@ impl Compute {
     }
 
     /// Operations on f32 a second, a multiply and an add counting two.
-    #[cfg_attr(
-        any(),
-        probador::allow(I5, reason = "benches hold kernels against what the machine does at best")
-    )]
     pub fn float_rate(&self) -> f64 {
         let kernel = self.kernels.float.peak;
         // SAFETY: the table is one `available` offered.
