@@ -14,6 +14,7 @@ use apr_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::CheckError;
 use super::chat::Inspected;
 use crate::checklist::Claim;
 use crate::faults::{Planted, Reply, Subject};
@@ -51,6 +52,7 @@ pub struct Context {
     golden_set: OnceLock<Result<Option<GoldenSet>, String>>,
     golden: Mutex<BTreeMap<String, Arc<VerifiedPrompt>>>,
     doubts: OnceLock<Result<Vec<String>, String>>,
+    surprises: OnceLock<Result<Vec<f64>, String>>,
 }
 
 impl Context {
@@ -77,6 +79,7 @@ impl Context {
             golden_set: OnceLock::new(),
             golden: Mutex::default(),
             doubts: OnceLock::new(),
+            surprises: OnceLock::new(),
         }
     }
 
@@ -330,6 +333,19 @@ impl Context {
         let doubts =
             self.doubts.get_or_init(|| super::subject::doubts(self).map_err(|error| format!("{error:#}")));
         doubts.as_deref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Mean surprise of each window of the model's evaluation text, evaluated once.
+    pub(super) fn surprises(&self) -> anyhow::Result<&[f64]> {
+        let evaluate = || -> anyhow::Result<Vec<f64>> {
+            let text = super::perplexity::require_text(self).map_err(|error| match error {
+                CheckError::Undecided(undecided) => anyhow!("{undecided}"),
+                CheckError::Broken(error) => error,
+            })?;
+            text.surprises(self.fork()?.as_mut(), text.n_windows())
+        };
+        let evaluated = self.surprises.get_or_init(|| evaluate().map_err(|error| format!("{error:#}")));
+        evaluated.as_deref().map_err(|error| anyhow!("{error}"))
     }
 
     /// What a report says of the model; nothing is opened that no check opened.

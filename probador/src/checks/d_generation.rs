@@ -1,22 +1,22 @@
-//! Section D: what the model writes: good, varied, ended where it should end, and fast enough.
+//! Section D, and I16: what the model writes: good, varied, ended where it should end, and fast enough.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use apr_generation::{
     CausalLm, FinishReason, Generation, GenerationParams, LogitRows, Logits, ModelError, Probe,
-    SamplingParams, Step, generate, log_probability,
+    SamplingParams, Step, generate,
 };
 use apr_tokenizer::{Message, TokenId, Tokenizer};
 use rand::Rng;
 
+use super::perplexity::{Perplexity, require_text};
 use super::samples::{self, PASSAGE};
 use super::subject::require_model;
 use super::{CheckError, CheckFn, Context, Model};
-use crate::availability::evaluation_text;
-use crate::case::{Judgement, Undecided};
+use crate::case::Judgement;
 use crate::checklist::Claim;
 
 /// The checks of this section.
@@ -26,50 +26,15 @@ pub(super) const CHECKS: &[(&str, CheckFn)] = &[
     ("D3", end_of_text_ends),
     ("D4", replies_do_not_loop),
     ("D5", decoding_is_fast_enough),
+    ("I16", perplexity_is_the_references),
 ];
 
 /// D1: perplexity on the model's evaluation text, window by window.
 fn text_is_predicted(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
+    let (perplexity, mut judgement) = measured(context, claim)?;
     let facts = &context.known()?.perplexity;
-    let path = evaluation_text(&facts.text, context.workspace())
-        .ok_or_else(|| anyhow!("the evaluation text `{}` is not here", facts.text))?;
-    let bytes = std::fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-    let hash = format!("blake3:{}", blake3::hash(&bytes).to_hex());
-    if hash != facts.text_hash {
-        return Err(CheckError::Undecided(Undecided::unverified(
-            format!(
-                "`{}` is not the text that was measured: {hash}, not {}",
-                path.display(),
-                facts.text_hash
-            ),
-            "put the right text there",
-        )));
-    }
-    let text = String::from_utf8(bytes)?;
-    let n_windows =
-        claim.sampling.map_or(facts.n_windows, |sampling| sampling.n).min(facts.n_windows) as usize;
-    let (window, scored_from) = (facts.window as usize, facts.scored_from.max(1) as usize);
-    let ids = context.tokenizer()?.encode(first_part(&text, n_windows * window * 16));
-    let mut model = context.fork()?;
-    let (mut sum, mut n_scored) = (0.0, 0_usize);
-    let mut by_window = Vec::new();
-    for ids in ids.chunks_exact(window).take(n_windows) {
-        model.reset();
-        let logits = model.prefill(&ids[..window - 1], LogitRows::All, None)?;
-        let surprise: f64 = (scored_from..window)
-            .map(|position| -log_probability(logits.row(position - 1), ids[position]))
-            .sum();
-        sum += surprise;
-        n_scored += window - scored_from;
-        by_window.push(surprise / (window - scored_from) as f64);
-    }
-    let perplexity = (sum / n_scored.max(1) as f64).exp();
-    let mut judgement = Judgement::new();
-    judgement.input("evaluation text", hash);
-    judgement.input("root hash", context.file()?.root_hash());
-    require_model(context, &mut judgement)?;
-    judgement.at_most("perplexity", perplexity, facts.ceiling, "", n_scored);
-    judgement.with_interval(interval_of_means(&by_window, f64::exp));
+    judgement.at_most("perplexity", perplexity.value, facts.ceiling, "", perplexity.n_scored);
+    judgement.with_interval(perplexity.interval);
     judgement.note(format!(
         "the reference gives {} ({}), token frequencies alone {}; the specification's ceiling of 20 is written for \
          Qwen2-0.5B-Instruct",
@@ -78,22 +43,30 @@ fn text_is_predicted(context: &Context, claim: &Claim) -> Result<Judgement, Chec
     Ok(judgement)
 }
 
-/// The start of `text`, some `n_bytes` long, cut between characters.
-fn first_part(text: &str, n_bytes: usize) -> &str {
-    let mut end = n_bytes.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+/// I16: perplexity against the reference's on the same windows.
+fn perplexity_is_the_references(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
+    let (perplexity, mut judgement) = measured(context, claim)?;
+    let facts = &context.known()?.perplexity;
+    let off = 100.0 * (perplexity.value / facts.reference - 1.0).abs();
+    let what = "difference of the perplexity from the reference's";
+    judgement.at_most(what, off, claim.limit("percent")?, "%", perplexity.n_scored);
+    judgement.note(format!(
+        "perplexity {:.4}, the reference gives {} ({})",
+        perplexity.value, facts.reference, facts.reference_by
+    ));
+    Ok(judgement)
 }
 
-/// A 95 % interval of the mean of `values`, mapped by `map`.
-fn interval_of_means(values: &[f64], map: impl Fn(f64) -> f64) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    let reach = 1.96 * (variance / n).sqrt();
-    (map(mean - reach), map(mean + reach))
+/// The perplexity of the model under test, over as many windows as the claim and the facts ask for.
+fn measured(context: &Context, claim: &Claim) -> Result<(Perplexity, Judgement), CheckError> {
+    let text = require_text(context)?;
+    let n = claim.sampling.map_or(text.n_windows(), |sampling| sampling.n as usize);
+    let mut judgement = Judgement::new();
+    judgement.input("evaluation text", &text.hash);
+    judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
+    let surprises = context.surprises()?;
+    Ok((Perplexity::of(&surprises[..n.min(surprises.len())], text.n_scored()), judgement))
 }
 
 fn chat_prompt(context: &Context, content: &str) -> anyhow::Result<Vec<TokenId>> {
@@ -350,13 +323,6 @@ mod tests {
         assert!(what.contains("held-out.txt` is not the text that was measured: blake3:"), "{what}");
         assert!(what.ends_with(", not blake3:00"), "{what}");
         assert_eq!(remedy, "put the right text there");
-    }
-
-    #[test]
-    fn a_text_is_cut_between_characters_and_never_beyond_its_end() {
-        for (n_bytes, expected) in [(0, ""), (1, "a"), (2, "a"), (3, "a"), (4, "a日"), (9, "a日b")] {
-            assert_eq!(first_part("a日b", n_bytes), expected, "{n_bytes}");
-        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::workspace::{LoadError, Workspace};
 
 /// The claims that goldens decide by themselves.
 pub(super) const CHECKS: &[(&str, CheckFn)] =
-    &[("I14", every_tensor_is_reproduced), ("I15", the_goldens_are_this_models)];
+    &[("I14", every_tensor_is_reproduced), ("I15", the_goldens_are_this_models), ("I17", last_logits_match)];
 
 /// Prompts longer than this are not evaluated by the reference, which is thorough and slow.
 const REFERENCE_IDS: usize = 16;
@@ -172,6 +172,32 @@ fn every_tensor_is_reproduced(context: &Context, _: &Claim) -> Result<Judgement,
         set.manifest().prompts.len()
     ));
     judgement.exactly("golden tensors out of tolerance", n_out, 0, "", n_tensors);
+    Ok(judgement)
+}
+
+/// I17: the logits of every recorded prompt, against the reference's.
+fn last_logits_match(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
+    let set = set(context)?;
+    let limit = claim.limit("logit_difference")?;
+    let mut judgement = Judgement::new();
+    judgement.input("root hash", context.file()?.root_hash());
+    require_model(context, &mut judgement)?;
+    let (mut worst, mut n) = (0.0_f64, 0);
+    for prompt in &set.manifest().prompts {
+        let verified = verified(context, set, &prompt.slug)?;
+        let logits = verified.tensors.iter().find(|tensor| tensor.key == TensorKey::Logits);
+        let Some(difference) = logits.and_then(VerifiedTensor::difference) else {
+            judgement.fail(format!("the logits of `{}` cannot be compared with the golden", prompt.slug));
+            continue;
+        };
+        n += difference.n;
+        let off = if difference.n_non_finite > 0 { f64::INFINITY } else { difference.max_abs };
+        judgement.require(off <= limit, || {
+            format!("a logit of `{}` is {off:.2e} from the reference's", prompt.slug)
+        });
+        worst = worst.max(off);
+    }
+    judgement.at_most("largest logit difference", worst, limit, "", n);
     Ok(judgement)
 }
 

@@ -13,11 +13,14 @@ mod f_wasm;
 mod g_code_quality;
 pub mod golden;
 mod h_full_lifecycle;
+mod h_measured;
+mod h_quantized;
 mod hub;
 mod j_profiling;
 #[cfg(test)]
 pub(crate) mod made_up;
 mod measured;
+mod perplexity;
 mod playbooks;
 mod report;
 mod samples;
@@ -58,6 +61,8 @@ pub fn registry() -> Vec<(&'static str, CheckFn)> {
         g_code_quality::CHECKS,
         golden::CHECKS,
         h_full_lifecycle::CHECKS,
+        h_measured::CHECKS,
+        h_quantized::CHECKS,
         j_profiling::CHECKS,
         report::CHECKS,
     ]

@@ -5,6 +5,7 @@ mod data;
 mod fixture;
 mod goldens;
 mod measured;
+mod packed;
 mod program;
 mod screen;
 mod wrap;
