@@ -1,5 +1,5 @@
 # One-line targets; every CI job is one of them. `make probador` sets up and runs the main job on the embedded model.
-.PHONY: playbooks playbooks-report playbooks-gate probador-playbooks probador probador-golden probador-report report-check ci prove impostors attest test lint fmt model gate bench deny fuzz test-aarch64 coverage mutants
+.PHONY: peers playbooks playbooks-report playbooks-gate probador-playbooks probador probador-golden probador-report report-check ci prove impostors attest test lint fmt model gate bench deny fuzz test-aarch64 coverage mutants
 
 probador: ## verify the embedded model against the whole checklist
 	cargo build --release --package apr-cli --package probador --quiet && cargo probador full
@@ -42,6 +42,9 @@ test: ## run all tests
 
 lint: ## formatting, clippy, the project's own lints
 	cargo fmt --all --check && cargo probador lint --clippy
+
+peers: ## measure speed, size and quality beside llama.cpp, which is built from its source distribution
+	cargo build --release --package apr-cli --quiet && python3 scripts/compare_peers.py
 
 deny: ## licences, advisories and sources of every dependency
 	cargo deny check
