@@ -175,14 +175,15 @@ fn what_cannot_be_recorded_is_refused() {
 
 #[test]
 fn a_canary_that_says_what_cannot_be_is_refused() {
+    type Change<'c> = &'c dyn Fn(&mut Value);
     let good = serde_json::to_value(canary()).unwrap();
-    let said = |change: &dyn Fn(&mut Value)| {
+    let said = |change: Change<'_>| {
         let mut json = good.clone();
         change(&mut json);
         let canary = Canary::from_json(json.to_string().as_bytes());
         canary.and_then(|canary| held(&mut model(), &tokenizer(), &canary)).unwrap_err().to_string()
     };
-    let cases: [(&dyn Fn(&mut Value), &str); 9] = [
+    let cases: [(Change<'_>, &str); 9] = [
         (&|json| json["version"] = json!(2), "it is of version 2, this program knows version 1"),
         (&|json| json["more"] = json!(2), "it is no canary: unknown field `more`"),
         (&|json| json["cases"] = json!([]), "it has no case, so it can find nothing"),

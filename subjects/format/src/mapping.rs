@@ -216,7 +216,7 @@ mod tests {
             line.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
         };
         let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&[7; 40 << 10]).unwrap();
+        file.write_all(&vec![7; 40 << 10]).unwrap();
         let mapping = map(&file, Path::new(PATH), 40 << 10).unwrap();
         let before = locked();
         lock(&mapping).unwrap();

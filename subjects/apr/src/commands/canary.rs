@@ -181,6 +181,7 @@ fn create(args: &CreateArgs, printer: &mut Printer) -> Result<ExitStatus> {
 
 /// What came of `check`.
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an answer of its own to whoever reads the JSON")]
 struct Checked<'c> {
     passed: bool,
     is_same_file: bool,
