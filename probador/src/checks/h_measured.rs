@@ -152,6 +152,10 @@ fn canary_finds_changes(context: &Context, _: &Claim) -> Result<Judgement, Check
     judgement.at_least("tokens that a canary compares", compared as f64, 32.0, "", compared);
     let others = [("layers-swapped", "model", "tokenizer"), ("merges-reordered", "tokenizer", "model")];
     for (fault, changed, kept) in others {
+        if !context.known()?.stand_in {
+            judgement.note("changed models were not tried: copies of a model this large take minutes");
+            break;
+        }
         let other = crate::faults::plant(fault, path)?.context("no such fault")?;
         let (ended, report) = check(&other.model)?;
         let says = |aspect: &str| report[format!("{aspect}_changed")].as_bool();
