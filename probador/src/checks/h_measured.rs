@@ -152,7 +152,7 @@ fn canary_finds_changes(context: &Context, _: &Claim) -> Result<Judgement, Check
     judgement.at_least("tokens that a canary compares", compared as f64, 32.0, "", compared);
     let others = [("layers-swapped", "model", "tokenizer"), ("merges-reordered", "tokenizer", "model")];
     for (fault, changed, kept) in others {
-        if !context.known()?.stand_in {
+        if context.model().known.as_ref().is_some_and(|known| !known.stand_in) {
             judgement.note("changed models were not tried: copies of a model this large take minutes");
             break;
         }
