@@ -31,6 +31,16 @@ pub fn available(need: Need, workspace: &Workspace, model: &ModelChoice) -> Resu
                 _ => Ok(()),
             }
         }
+        Need::SmallModel => {
+            available(Need::KnownModel, workspace, model)?;
+            match &model.known {
+                Some(known) if !known.stand_in => missing(
+                    format!("choosing the int4 values of `{}` takes minutes", known.name),
+                    "cargo probador full --model tiny".to_owned(),
+                ),
+                _ => Ok(()),
+            }
+        }
         Need::KnownModel if model.known.is_some() => Ok(()),
         Need::KnownModel => missing(
             format!("`{}` is not described in golden/models.yaml", model.name),
@@ -96,7 +106,8 @@ fn stored_coverage(workspace: &Workspace, wanted: impl Fn(&Member) -> bool) -> R
 fn stored_mutants(workspace: &Workspace) -> Result<(), Undecided> {
     let stored = StoredMutants::read(&workspace.path(MUTANTS)).map_err(|error| broken(&error, MUTANTS))?;
     let members = members(workspace.root()).map_err(|error| broken(&error, MUTANTS))?;
-    mutated(&members).into_iter().try_for_each(|member| score(member, &stored, &[]).map(drop))
+    let root = workspace.root();
+    mutated(&members).into_iter().try_for_each(|member| score(root, member, &stored, &[]).map(drop))
 }
 
 fn broken(error: &anyhow::Error, file: &str) -> Undecided {
@@ -162,8 +173,14 @@ mod tests {
             "the claim is about the released model, `tiny` only stands in for it",
             "make model && cargo probador full --model release",
         );
+        assert_eq!(available(Need::SmallModel, &checkout.workspace(), &known), Ok(()));
         let own = nobodys(&checkout);
         assert_eq!(available(Need::ReleaseModel, &checkout.workspace(), &own), Ok(()));
+        let mut large = known;
+        let described = large.known.as_mut().unwrap();
+        (described.name, described.stand_in) = ("release".to_owned(), false);
+        let what = "choosing the int4 values of `release` takes minutes";
+        check(Need::SmallModel, &checkout, &large, what, "cargo probador full --model tiny");
     }
 
     #[test]
@@ -174,6 +191,7 @@ mod tests {
         let unknown = "`nobodys` is not described in golden/models.yaml";
         for (need, what, remedy) in [
             (Need::KnownModel, unknown, described),
+            (Need::SmallModel, unknown, described),
             (Need::EvaluationText, unknown, described),
             (
                 Need::Goldens,

@@ -278,7 +278,7 @@ pub struct MutantsArgs {
     /// Only mutants in what differs from this commit; printed, not stored
     #[arg(long, value_name = "REF", num_args = 0..=1, default_missing_value = "HEAD", conflicts_with = "shard")]
     pub in_diff: Option<String>,
-    /// Only the k-th of n shares; the shares of all make the whole
+    /// Only the k-th of n shares of a crate's files; the shares of all make the whole
     #[arg(long, value_name = "K/N")]
     pub shard: Option<Shard>,
     /// Try again what was tried before and has not changed

@@ -14,8 +14,8 @@ use apr_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::CheckError;
 use super::chat::Inspected;
+use super::perplexity::EvaluationText;
 use crate::checklist::Claim;
 use crate::faults::{Planted, Reply, Subject};
 use crate::golden::{GoldenSet, VerifiedPrompt};
@@ -335,16 +335,11 @@ impl Context {
         doubts.as_deref().map_err(|error| anyhow!("{error}"))
     }
 
-    /// Mean surprise of each window of the model's evaluation text, evaluated once.
-    pub(super) fn surprises(&self) -> anyhow::Result<&[f64]> {
-        let evaluate = || -> anyhow::Result<Vec<f64>> {
-            let text = super::perplexity::require_text(self).map_err(|error| match error {
-                CheckError::Undecided(undecided) => anyhow!("{undecided}"),
-                CheckError::Broken(error) => error,
-            })?;
-            text.surprises(self.fork()?.as_mut(), text.n_windows())
-        };
-        let evaluated = self.surprises.get_or_init(|| evaluate().map_err(|error| format!("{error:#}")));
+    /// Mean surprise of each window of `text`, the model's evaluation text; evaluated once.
+    pub(super) fn surprises(&self, text: &EvaluationText) -> anyhow::Result<&[f64]> {
+        let evaluate = || text.surprises(self.fork()?.as_mut(), text.n_windows());
+        let evaluated =
+            self.surprises.get_or_init(|| evaluate().map_err(|error: anyhow::Error| format!("{error:#}")));
         evaluated.as_deref().map_err(|error| anyhow!("{error}"))
     }
 

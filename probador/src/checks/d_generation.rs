@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use anyhow::Context as _;
 use apr_generation::{
@@ -14,6 +13,7 @@ use rand::Rng;
 
 use super::perplexity::{Perplexity, require_text};
 use super::samples::{self, PASSAGE};
+use super::speed::{Round, median};
 use super::subject::require_model;
 use super::{CheckError, CheckFn, Context, Model};
 use crate::case::Judgement;
@@ -65,7 +65,7 @@ fn measured(context: &Context, claim: &Claim) -> Result<(Perplexity, Judgement),
     judgement.input("evaluation text", &text.hash);
     judgement.input("root hash", context.file()?.root_hash());
     require_model(context, &mut judgement)?;
-    let surprises = context.surprises()?;
+    let surprises = context.surprises(&text)?;
     Ok((Perplexity::of(&surprises[..n.min(surprises.len())], text.n_scored()), judgement))
 }
 
@@ -281,23 +281,15 @@ fn decoding_is_fast_enough(context: &Context, claim: &Claim) -> Result<Judgement
     let mut rates = Vec::new();
     // The first round warms caches and is not counted.
     for round in 0..=n {
-        model.reset();
-        let mut logits = model.prefill(&prompt, LogitRows::Last, None)?;
-        let started = Instant::now();
-        for _ in 0..N_TOKENS {
-            let next = apr_generation::top_candidates(logits.last(), 1);
-            let id = next.first().map(|candidate| candidate.id).context("no candidate")?;
-            logits = model.decode(id)?;
-        }
+        let rate = Round::of(model.as_mut(), &prompt, N_TOKENS)?.decode;
         if round > 0 {
-            rates.push(N_TOKENS as f64 / started.elapsed().as_secs_f64());
+            rates.push(rate);
         }
     }
-    rates.sort_by(f64::total_cmp);
+    let median = median(&mut rates);
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
     require_model(context, &mut judgement)?;
-    let median = rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN);
     judgement.at_least("tokens a second", median, claim.limit("tokens_per_second")?, "", n);
     if let (Some(&slowest), Some(&fastest)) = (rates.first(), rates.last()) {
         judgement.with_interval((slowest, fastest));

@@ -11,7 +11,7 @@ use crate::checks::subject::require_model;
 use crate::checks::{CheckError, CheckFn, Context};
 use crate::generate::GoldenTensor;
 use crate::golden::{
-    Acceptance, GoldenError, GoldenSet, VerifiedPrompt, VerifiedTensor, accepted, config, freshness,
+    Acceptance, GoldenError, GoldenSet, Prompt, VerifiedPrompt, VerifiedTensor, accepted, config, freshness,
     verify_prompt, verify_reference,
 };
 use crate::workspace::{LoadError, Workspace};
@@ -101,10 +101,24 @@ pub fn judge(context: &Context, slug: &str, key: &str) -> Result<Judgement, Chec
     Ok(judgement)
 }
 
-/// Holds the logits of every recorded prompt to the goldens, and the engine's reference to the short ones.
-pub fn judge_logits(context: &Context, limit: f64, judgement: &mut Judgement) -> Result<(), CheckError> {
-    let set = set(context)?;
-    let (mut worst, mut n_logits, mut n_by_reference) = (0.0_f64, 0, 0);
+/// Recorded logits that were compared with the model's.
+struct Compared<'s> {
+    /// The largest difference; not a number when a logit is none.
+    worst: f64,
+    /// How many.
+    n: usize,
+    /// The prompts whose logits these are.
+    prompts: Vec<&'s Prompt>,
+}
+
+/// Holds the logits of every recorded prompt to the goldens.
+fn hold_logits<'s>(
+    context: &Context,
+    set: &'s GoldenSet,
+    limit: f64,
+    judgement: &mut Judgement,
+) -> Result<Compared<'s>, CheckError> {
+    let mut compared = Compared { worst: 0.0, n: 0, prompts: Vec::new() };
     for prompt in &set.manifest().prompts {
         let verified = verified(context, set, &prompt.slug)?;
         let logits = verified.tensors.iter().find(|tensor| tensor.key == TensorKey::Logits);
@@ -112,27 +126,36 @@ pub fn judge_logits(context: &Context, limit: f64, judgement: &mut Judgement) ->
             judgement.fail(format!("the logits of `{}` cannot be compared with the golden", prompt.slug));
             continue;
         };
-        n_logits += difference.n;
+        compared.prompts.push(prompt);
+        compared.n += difference.n;
         let off = if difference.n_non_finite > 0 { f64::NAN } else { difference.max_abs };
-        if off > worst || off.is_nan() {
-            worst = off;
+        if off > compared.worst || off.is_nan() {
+            compared.worst = off;
         }
         judgement.require(off <= limit, || {
             format!("a logit of `{}` is {off:.2e} from PyTorch's: {difference}", prompt.slug)
         });
-        if prompt.ids.len() <= REFERENCE_IDS {
-            let by_reference =
-                verify_reference(set, prompt, context.reference()?, |key| key == TensorKey::Logits)?;
-            n_by_reference += by_reference.tensors.len();
-            for tensor in by_reference.tensors.iter().filter(|tensor| !tensor.passes()) {
-                judgement.fail(format!(
-                    "the engine's own reference disagrees with PyTorch: logits of `{}`: {tensor}",
-                    prompt.slug
-                ));
-            }
+    }
+    Ok(compared)
+}
+
+/// Holds the logits of every recorded prompt to the goldens, and the engine's reference to the short ones.
+pub fn judge_logits(context: &Context, limit: f64, judgement: &mut Judgement) -> Result<(), CheckError> {
+    let set = set(context)?;
+    let Compared { worst, n, prompts } = hold_logits(context, set, limit, judgement)?;
+    let mut n_by_reference = 0;
+    for prompt in prompts.into_iter().filter(|prompt| prompt.ids.len() <= REFERENCE_IDS) {
+        let by_reference =
+            verify_reference(set, prompt, context.reference()?, |key| key == TensorKey::Logits)?;
+        n_by_reference += by_reference.tensors.len();
+        for tensor in by_reference.tensors.iter().filter(|tensor| !tensor.passes()) {
+            judgement.fail(format!(
+                "the engine's own reference disagrees with PyTorch: logits of `{}`: {tensor}",
+                prompt.slug
+            ));
         }
     }
-    judgement.at_most("largest logit difference on recorded prompts", worst, limit, "", n_logits);
+    judgement.at_most("largest logit difference on recorded prompts", worst, limit, "", n);
     let what = "recorded prompts on which the engine's reference agrees with PyTorch";
     judgement.at_least(what, n_by_reference as f64, 1.0, "", n_by_reference);
     Ok(())
@@ -177,26 +200,11 @@ fn every_tensor_is_reproduced(context: &Context, _: &Claim) -> Result<Judgement,
 
 /// I17: the logits of every recorded prompt, against the reference's.
 fn last_logits_match(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
-    let set = set(context)?;
     let limit = claim.limit("logit_difference")?;
     let mut judgement = Judgement::new();
     judgement.input("root hash", context.file()?.root_hash());
     require_model(context, &mut judgement)?;
-    let (mut worst, mut n) = (0.0_f64, 0);
-    for prompt in &set.manifest().prompts {
-        let verified = verified(context, set, &prompt.slug)?;
-        let logits = verified.tensors.iter().find(|tensor| tensor.key == TensorKey::Logits);
-        let Some(difference) = logits.and_then(VerifiedTensor::difference) else {
-            judgement.fail(format!("the logits of `{}` cannot be compared with the golden", prompt.slug));
-            continue;
-        };
-        n += difference.n;
-        let off = if difference.n_non_finite > 0 { f64::INFINITY } else { difference.max_abs };
-        judgement.require(off <= limit, || {
-            format!("a logit of `{}` is {off:.2e} from the reference's", prompt.slug)
-        });
-        worst = worst.max(off);
-    }
+    let Compared { worst, n, .. } = hold_logits(context, set(context)?, limit, &mut judgement)?;
     judgement.at_most("largest logit difference", worst, limit, "", n);
     Ok(judgement)
 }

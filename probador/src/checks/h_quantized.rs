@@ -9,7 +9,7 @@ use apr_tensor::{GROUP, Packing};
 
 use super::perplexity::{interval_of_means, require_text};
 use super::{CheckError, CheckFn, Context};
-use crate::case::{Judgement, Undecided};
+use crate::case::Judgement;
 use crate::checklist::Claim;
 
 /// The checks of this file.
@@ -23,8 +23,9 @@ struct Promise {
     /// Largest norm of a matrix's error over the norm of the matrix: uniform rounding of normal weights in groups of 32
     /// makes 0.5 % of it with 8 bits and 9 % with 4, and GPTQ, which trades errors against each other, up to twice as much.
     largest_error: f64,
-    /// Largest error at one place of every group over the error at all: rounding prefers none, and GPTQ the columns
-    /// whose inputs are large.
+    /// Largest unevenness of the errors within groups. Rounding prefers no place by itself, but the released model has
+    /// 1.24 in a matrix of 128 rows whose weights had few values before; GPTQ prefers columns whose inputs are large;
+    /// where groups are cut in the wrong place, one weight of 32 has nearly all of the error, which is 5.
     largest_unevenness: f64,
     /// What to ask for besides: GPTQ on fewer sequences than by itself, which is as good a conversion for what is judged.
     flags: &'static [&'static str],
@@ -34,7 +35,7 @@ const INT8: Promise = Promise {
     packing: Packing::Int8,
     flag: "int8",
     largest_error: 0.02,
-    largest_unevenness: 1.2,
+    largest_unevenness: 1.5,
     flags: &[],
 };
 const INT4: Promise = Promise {
@@ -70,12 +71,6 @@ fn int4_is_small(context: &Context, claim: &Claim) -> Result<Judgement, CheckErr
 
 /// H4: int4, by GPTQ.
 fn int4_keeps_quality(context: &Context, claim: &Claim) -> Result<Judgement, CheckError> {
-    if !context.known()?.stand_in {
-        return Err(CheckError::Undecided(Undecided::unverified(
-            "choosing the values of a model this large takes minutes",
-            "cargo probador full --model tiny",
-        )));
-    }
     keeps_quality(context, claim, &INT4)
 }
 
@@ -107,7 +102,7 @@ fn keeps_quality(context: &Context, claim: &Claim, promise: &Promise) -> Result<
     let options = LoadOptions { context_length: Some(window), n_threads: None };
     let mut packed = Qwen2::load(&converted, options)?;
     let after = text.surprises(&mut packed, n)?;
-    let before = context.surprises()?;
+    let before = context.surprises(&text)?;
     let changes: Vec<f64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
     let change = changes.iter().sum::<f64>() / changes.len().max(1) as f64;
     let percent = |change: f64| 100.0 * change.exp_m1();
@@ -165,7 +160,7 @@ fn judge_weights(
         });
         let limit = if packing == Packing::Int8 { INT8.largest_error } else { INT4.largest_error };
         let largest_unevenness = promise.largest_unevenness;
-        let error = Error::of(&before.to_f32(), &after.to_f32());
+        let error = Error::of(packing, &before.to_f32(), &after.to_f32());
         judgement.require(error.relative <= limit, || {
             format!(
                 "the weights of `{name}` are off by {:.2} % of their norm, at most {:.2} % is rounding",
@@ -188,29 +183,41 @@ fn judge_weights(
     Ok(())
 }
 
+/// Root mean square error of a group, in steps of its packing, below which its weights fit the packing by themselves, and
+/// what they are off is the rounding of other formats: even errors within half a step make 0.29.
+const FITS: f64 = 0.1;
+
 /// How far a matrix is from what it was.
 struct Error {
     /// Norm of the difference over the norm.
     relative: f64,
-    /// The largest norm of the differences at one place of every group over the mean of all places'.
+    /// The largest norm of the differences at one place of the groups over the mean of all places', each group's
+    /// differences taken over their own norm: a few groups with large weights would drown all others.
     unevenness: f64,
 }
 
 impl Error {
-    fn of(before: &[f32], after: &[f32]) -> Self {
-        let mut by_place = [0.0_f64; GROUP];
-        let mut norm = 0.0;
+    fn of(packing: Packing, before: &[f32], after: &[f32]) -> Self {
+        let n_steps = f64::from(packing.range().1);
+        let mut shares = [0.0_f64; GROUP];
+        let (mut error, mut norm, mut n_off) = (0.0, 0.0, 0);
         for (before, after) in before.chunks(GROUP).zip(after.chunks(GROUP)) {
-            for ((sum, &before), &after) in by_place.iter_mut().zip(before).zip(after) {
-                *sum += (f64::from(before) - f64::from(after)).powi(2);
-                norm += f64::from(before).powi(2);
+            let pairs = before.iter().zip(after);
+            let squares = pairs.map(|(&before, &after)| (f64::from(before) - f64::from(after)).powi(2));
+            let of_group: f64 = squares.clone().sum();
+            error += of_group;
+            norm += before.iter().map(|&before| f64::from(before).powi(2)).sum::<f64>();
+            let largest =
+                before.iter().fold(0.0, |largest: f64, &before| largest.max(f64::from(before).abs()));
+            if of_group > (FITS * largest / n_steps).powi(2) * GROUP as f64 {
+                n_off += 1;
+                shares.iter_mut().zip(squares).for_each(|(share, square)| *share += square / of_group);
             }
         }
-        let all: f64 = by_place.iter().sum();
-        let most = by_place.iter().copied().fold(0.0, f64::max);
+        let most = shares.iter().copied().fold(0.0, f64::max);
         Self {
-            relative: if norm == 0.0 { all.sqrt() } else { (all / norm).sqrt() },
-            unevenness: if all == 0.0 { 0.0 } else { (most * GROUP as f64 / all).sqrt() },
+            relative: if norm == 0.0 { error.sqrt() } else { (error / norm).sqrt() },
+            unevenness: (most * GROUP as f64 / f64::from(n_off.max(1))).sqrt(),
         }
     }
 }
@@ -219,7 +226,7 @@ impl Error {
 mod tests {
     use super::*;
     use crate::checks::made_up::{
-        altered, claim, claim_of, context, context_with_apr, failures, judged, tiny, undecided,
+        altered, claim, claim_of, context, context_with_apr, failures, judged, tiny,
     };
 
     /// A script in the place of `apr` that gives the file at `path` for whatever it is to convert: `convert MODEL
@@ -288,28 +295,34 @@ mod tests {
     }
 
     #[test]
-    fn a_large_model_is_not_converted_to_four_bits_on_the_way() {
-        let workspace = crate::workspace::Workspace::find(None).unwrap();
-        let mut model = crate::models::choose(None, &workspace).unwrap();
-        model.known.as_mut().unwrap().stand_in = false;
-        let (what, remedy) = undecided(&Context::new(workspace, model, None, []), &claim("H4"));
-        assert_eq!(what, "choosing the values of a model this large takes minutes");
-        assert_eq!(remedy, "cargo probador full --model tiny");
-    }
-
-    #[test]
     fn errors_are_measured_over_the_norm_and_by_their_place() {
+        let of = |before: &[f32], after: &[f32]| Error::of(Packing::Int8, before, after);
         let before: Vec<f32> = (0..4 * GROUP).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
-        let same = Error::of(&before, &before);
+        let same = of(&before, &before);
         assert_eq!((same.relative, same.unevenness), (0.0, 0.0));
         let even: Vec<f32> = before.iter().map(|value| value * 1.5).collect();
-        let error = Error::of(&before, &even);
+        let error = of(&before, &even);
         assert_eq!((error.relative, error.unevenness), (0.5, 1.0));
         let mut last = before.clone();
         last.iter_mut().skip(GROUP - 1).step_by(GROUP).for_each(|value| *value = 0.0);
-        let error = Error::of(&before, &last);
+        let error = of(&before, &last);
         assert!((error.relative - (1.0 / GROUP as f64).sqrt()).abs() < 1e-12);
         assert!((error.unevenness - (GROUP as f64).sqrt()).abs() < 1e-12);
-        assert_eq!(Error::of(&[0.0; GROUP], &[2.0; GROUP]).relative, 2.0 * (GROUP as f64).sqrt());
+        assert_eq!(of(&[0.0; GROUP], &[2.0; GROUP]).relative, 2.0 * (GROUP as f64).sqrt());
+    }
+
+    #[test]
+    fn a_large_group_does_not_drown_the_others_and_one_that_fits_says_nothing() {
+        let of = |before: &[f32], after: &[f32]| Error::of(Packing::Int8, before, after).unevenness;
+        let mut before = vec![1.0; 8 * GROUP];
+        let mut after = vec![1.5; 8 * GROUP];
+        before[..GROUP].fill(1000.0);
+        after[..GROUP].fill(1000.0);
+        after[3] = 1500.0;
+        let expected = ((1.0 + 7.0 / GROUP as f64) * GROUP as f64 / 8.0).sqrt();
+        assert!((of(&before, &after) - expected).abs() < 1e-12);
+        // An error far below a step of 1000 / 127.
+        after[3] = 1000.5;
+        assert_eq!(of(&before, &after), 1.0);
     }
 }

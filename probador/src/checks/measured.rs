@@ -60,7 +60,7 @@ pub fn mutants_caught(
     let limit = claim.limit("percent")?;
     let mut judgement = Judgement::new();
     for member in mutated(&members) {
-        let score = score(member, &stored, &listed).map_err(CheckError::Undecided)?;
+        let score = score(workspace.root(), member, &stored, &listed).map_err(CheckError::Undecided)?;
         let what = format!("mutants caught in {}", member.name);
         let is_enough = judgement.at_least(&what, score.percent(), limit, "%", score.n());
         for survivor in score.survivors.iter().take(NAMED) {
@@ -206,10 +206,11 @@ mod tests {
         let path = subject.planted.stored_result().unwrap().to_owned();
         let mut stored = StoredMutants::read(&path).unwrap();
         let mut survivor = None;
-        for tried in stored.crates.values_mut().flat_map(|result| result.shares.values_mut()) {
-            if let Some(at) = tried.missed.iter().position(|mutant| first.is(mutant)) {
-                tried.missed[at].mutant = "replace + with - in a made-up function".to_owned();
-                survivor = Some(format!("no test notices {}", tried.missed[at]));
+        for file in stored.crates.values_mut().flat_map(|result| result.files.values_mut()) {
+            let missed = &mut file.tried.missed;
+            if let Some(at) = missed.iter().position(|mutant| first.is(mutant)) {
+                missed[at].mutant = "replace + with - in a made-up function".to_owned();
+                survivor = Some(format!("no test notices {}", missed[at]));
             }
         }
         stored.write(&path).unwrap();

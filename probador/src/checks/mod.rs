@@ -24,6 +24,7 @@ mod perplexity;
 mod playbooks;
 mod report;
 mod samples;
+mod speed;
 mod subject;
 
 pub use context::{Context, Model};

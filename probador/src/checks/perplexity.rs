@@ -142,7 +142,7 @@ mod tests {
         let context = context();
         let Ok(text) = require_text(&context) else { panic!("the text is in the checkout") };
         assert_eq!((text.window(), text.n_windows(), text.n_scored()), (512, 11, 511));
-        let all = context.surprises().unwrap();
+        let all = context.surprises(&text).unwrap();
         assert_eq!(all.len(), 11);
         let perplexity = Perplexity::of(all, text.n_scored());
         assert!((perplexity.value - 21.51).abs() < 0.05, "{}", perplexity.value);

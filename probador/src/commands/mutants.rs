@@ -1,18 +1,22 @@
 //! `mutants`: changes the code a little, sees whether a test notices, and keeps the result for claim I4.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use anyhow::bail;
 use serde::Serialize;
 
 use super::workspace;
 use crate::cli::{Global, MutantsArgs};
 use crate::exit::ExitStatus;
-use crate::members::{self, Member, members};
+use crate::members::{Member, members};
 use crate::mutants::{
-    CrateResult, Equivalent, MUTANTS, Mutant, Score, Share, State, StoredMutants, Tool, Tried, find, mutated,
-    score,
+    Chosen, CrateResult, Equivalent, FileResult, MUTANTS, Mutant, Score, State, StoredMutants, Tool, Tried,
+    find, is_known, mutated, score,
 };
 use crate::printer::{Format, Printer, Tone};
 use crate::process::Program;
+use crate::selection::Shard;
 use crate::workspace::Workspace;
 
 /// What became of a crate's mutants, and why that is not all of it.
@@ -40,10 +44,10 @@ pub(super) fn run(args: &MutantsArgs, global: &Global, printer: &mut Printer) ->
     let mut stored = StoredMutants::read(&workspace.path(MUTANTS))?;
     stored.crates.retain(|name, _| find(&members, name).is_ok());
     try_open(&asked, &workspace, &mut stored, args, printer)?;
-    report(&asked, &stored, &listed, args, printer)
+    report(workspace.root(), &asked, &stored, &listed, args, printer)
 }
 
-/// Tries the mutants of those crates that have changed since, and stores what becomes of them.
+/// Tries the mutants of those files that have changed since, and stores what becomes of them.
 fn try_open(
     asked: &[&Member],
     workspace: &Workspace,
@@ -51,16 +55,13 @@ fn try_open(
     args: &MutantsArgs,
     printer: &mut Printer,
 ) -> anyhow::Result<()> {
-    let share = match args.shard {
-        None => Share::All,
-        Some(shard) => Share::Of { index: shard.index(), n: shard.n() },
-    };
-    let name = share.name().unwrap_or_default();
     let mut open = Vec::new();
     for member in asked {
-        let state = State::of(workspace.root(), member)?;
-        let work = Work::of(&state, stored.crates.get(&member.name), &share, args.fresh);
-        open.extend(work.into_iter().map(|work| (*member, state.clone(), work)));
+        let states = State::of_files(workspace.root(), member)?;
+        let result = stored.crates.entry(member.name.clone()).or_default();
+        result.files.retain(|path, _| states.contains_key(path));
+        let work = Work::of(&states, result, args.shard, args.fresh);
+        open.extend(work.into_iter().map(|work| (*member, states.clone(), work)));
     }
     if open.is_empty() {
         printer.talk("nothing has changed since its mutants were tried");
@@ -68,29 +69,35 @@ fn try_open(
     }
     let tool = Tool::find(workspace.root())?;
     printer.talk(&format!("{}: each mutant is a build; this takes long", tool.version()));
-    for (member, state, work) in open {
-        let tried = match &work {
+    for (member, states, work) in open {
+        let name = &member.name;
+        let chosen = match &work {
             Work::Survivors(survivors) => {
-                let n = survivors.len();
-                printer.talk(&format!("{}: tests were added; trying {n} survivors again", member.name));
-                // With none to name, the tool would try all.
-                if n == 0 {
-                    Tried::default()
-                } else {
-                    tool.run(member, &Share::These(survivors.clone()), &folder(workspace, member))?
-                }
+                printer
+                    .talk(&format!("{name}: tests were added; trying {} survivors again", survivors.len()));
+                Chosen::These(survivors.clone())
             }
-            Work::Share => {
-                printer.talk(&format!("{}: trying its mutants, {name}", member.name));
-                tool.run(member, &share, &folder(workspace, member))?
+            Work::Files(files) => {
+                let n = states.len();
+                printer.talk(&format!("{name}: trying the mutants of {} of {n} files", files.len()));
+                Chosen::Files(files.clone())
             }
         };
-        if members::find(&members(workspace.root())?, &member.name)?.key != member.key {
-            bail!("the sources of {} changed while its mutants were tried\nhint: run it again", member.name);
+        let mut tried = tool.run(member, &chosen, &folder(workspace, member))?;
+        if State::of_files(workspace.root(), member)? != states {
+            bail!("the sources of {name} changed while its mutants were tried\nhint: run it again");
         }
         match work {
-            Work::Survivors(_) => stored.keep_again(&member.name, state, &tried)?,
-            Work::Share => stored.keep(&member.name, state, tool.version(), &name, tried),
+            Work::Survivors(_) => stored.keep_again(name, &states, &tried)?,
+            Work::Files(files) => {
+                let results = files.into_iter().map(|path| {
+                    // The tool says nothing of a file without mutants.
+                    let tried = tried.remove(&path).unwrap_or_default();
+                    let state = states[&path].clone();
+                    (path, FileResult { state, tried })
+                });
+                stored.keep(name, tool.version(), results);
+            }
         }
         stored.write(&workspace.path(MUTANTS))?;
     }
@@ -102,27 +109,29 @@ fn try_open(
 enum Work {
     /// Those that survived before tests were added.
     Survivors(Vec<Mutant>),
-    /// The share that was asked for.
-    Share,
+    /// All in these files.
+    Files(Vec<String>),
 }
 
 impl Work {
-    /// What is open in a crate of this state, of which `stored` is kept.
-    fn of(state: &State, stored: Option<&CrateResult>, share: &Share, is_fresh: bool) -> Vec<Self> {
-        let usable = stored.filter(|result| {
-            !is_fresh && (result.state == *state || state.only_adds_tests_to(&result.state))
-        });
-        let Some(result) = usable else { return vec![Self::Share] };
-        let mut work = Vec::new();
-        if result.state != *state {
-            work.push(Self::Survivors(result.so_far().missed));
+    /// What is open in a crate with files of these `states`, of which `result` is kept.
+    fn of(
+        states: &BTreeMap<String, State>,
+        result: &CrateResult,
+        shard: Option<Shard>,
+        is_fresh: bool,
+    ) -> Vec<Self> {
+        let is_in_share = |place: usize| shard.is_none_or(|shard| place % shard.n() == shard.index() - 1);
+        let (mut survivors, mut files) = (Vec::new(), Vec::new());
+        for (place, (path, state)) in states.iter().enumerate() {
+            match result.files.get(path).filter(|_| !is_fresh && is_known(result, path, state)) {
+                Some(file) if file.state != *state => survivors.extend(file.tried.missed.iter().cloned()),
+                None if is_in_share(place) => files.push(path.clone()),
+                Some(_) | None => {}
+            }
         }
-        let is_known =
-            result.whole().is_some() || share.name().is_some_and(|name| result.shares.contains_key(&name));
-        if !is_known {
-            work.push(Self::Share);
-        }
-        work
+        let survivors = (!survivors.is_empty()).then_some(Self::Survivors(survivors));
+        survivors.into_iter().chain((!files.is_empty()).then_some(Self::Files(files))).collect()
     }
 }
 
@@ -153,8 +162,10 @@ fn in_diff(
         let mut files = changed.lines().filter_map(|line| line.strip_prefix("+++ b/"));
         if files.any(|file| file.starts_with(&own)) {
             printer.talk(&format!("{}: trying its mutants in what differs from {reference}", member.name));
-            let tried = tool.run(member, &Share::InDiff(path.clone()), &folder(workspace, member))?;
-            all.sort_out(&tried, listed);
+            let tried = tool.run(member, &Chosen::InDiff(path.clone()), &folder(workspace, member))?;
+            for tried in tried.values() {
+                all.sort_out(tried, listed);
+            }
         }
     }
     if all.n() == 0 {
@@ -173,19 +184,20 @@ fn in_diff(
 }
 
 fn report(
+    root: &Path,
     asked: &[&Member],
     stored: &StoredMutants,
     listed: &[Equivalent],
     args: &MutantsArgs,
     printer: &mut Printer,
 ) -> anyhow::Result<ExitStatus> {
+    let scores: Vec<_> = asked.iter().map(|member| score(root, member, stored, listed)).collect();
     let rows: Vec<Row<'_>> = asked
         .iter()
-        .map(|member| {
-            // What was asked for has been tried by now, if only a share of it.
-            let result = &stored.crates[&member.name];
-            let undecided = result.whole().is_none().then_some("so far; shares are open");
-            Row { name: &member.name, tried: result.so_far(), undecided }
+        .zip(&scores)
+        .map(|(member, score)| {
+            let tried = stored.crates.get(&member.name).map(CrateResult::tried).unwrap_or_default();
+            Row { name: &member.name, tried, undecided: score.is_err().then_some("so far; files are open") }
         })
         .collect();
     match args.format {
@@ -197,8 +209,8 @@ fn report(
         Format::Terse => print_survivors(&rows, listed, false, printer),
     }
     let mut status = ExitStatus::Pass;
-    for member in asked {
-        match score(member, stored, listed) {
+    for (member, score) in asked.iter().zip(&scores) {
+        match score {
             Ok(score) => {
                 let percent = score.percent();
                 printer.talk(&format!("{}: {percent:.1} % of {} mutants are caught", member.name, score.n()));
@@ -249,45 +261,61 @@ fn print_counts(rows: &[Row<'_>], printer: &mut Printer) {
 mod tests {
     use super::*;
 
-    fn state(tests: &[&str]) -> State {
-        let tests: std::collections::BTreeSet<String> = tests.iter().map(|&test| test.to_owned()).collect();
-        State { key: format!("{tests:?}"), code: "c".to_owned(), tests }
+    fn state(code: &str, tests: &[&str]) -> State {
+        State { code: code.to_owned(), tests: tests.iter().map(|&test| test.to_owned()).collect() }
     }
 
-    #[test]
-    fn what_is_known_is_not_tried_again_and_survivors_are_once_tests_were_added() {
-        let survivor = Mutant {
+    fn states(files: &[(&str, State)]) -> BTreeMap<String, State> {
+        files.iter().map(|(path, state)| ((*path).to_owned(), state.clone())).collect()
+    }
+
+    fn survivor() -> Mutant {
+        Mutant {
             file: "a.rs".to_owned(),
             line: 1,
             column: 1,
             mutant: "replace < with <= in a".to_owned(),
             text: "a < b".to_owned(),
+        }
+    }
+
+    /// A result with a survivor in `a.rs` and none in `b.rs`.
+    fn result() -> CrateResult {
+        let file = |missed: Vec<Mutant>| FileResult {
+            state: state("c", &["t"]),
+            tried: Tried { caught: 3, missed, ..Tried::default() },
         };
-        let tried = Tried { caught: 3, missed: vec![survivor.clone()], ..Tried::default() };
-        let mut stored = StoredMutants::default();
-        stored.keep("apr-format", state(&["a"]), "t", "1/2", tried);
-        let half = Share::Of { index: 1, n: 2 };
-        let work = |tests: &[&str], share: &Share, is_fresh| {
-            Work::of(&state(tests), stored.crates.get("apr-format"), share, is_fresh)
-        };
-        assert_eq!(work(&["a"], &half, false), []);
-        assert_eq!(work(&["a"], &half, true), [Work::Share]);
-        assert_eq!(work(&["a"], &Share::All, false), [Work::Share]);
-        assert_eq!(work(&["a", "b"], &half, false), [Work::Survivors(vec![survivor.clone()])]);
-        let other = Share::Of { index: 2, n: 2 };
-        assert_eq!(work(&["a", "b"], &other, false), [Work::Survivors(vec![survivor]), Work::Share]);
-        assert_eq!(work(&["b"], &half, false), [Work::Share]);
-        assert_eq!(Work::of(&state(&[]), None, &half, false), [Work::Share]);
+        let files = [("a.rs".to_owned(), file(vec![survivor()])), ("b.rs".to_owned(), file(Vec::new()))];
+        CrateResult { tool: "t".to_owned(), files: files.into() }
     }
 
     #[test]
-    fn shares_that_make_a_whole_are_all_of_it_and_a_share_of_a_whole_is_known() {
-        let mut stored = StoredMutants::default();
-        for share in ["1/2", "2/2"] {
-            stored.keep("apr-format", state(&[]), "t", share, Tried { caught: 3, ..Tried::default() });
-        }
-        for share in [Share::All, Share::Of { index: 1, n: 2 }, Share::Of { index: 1, n: 3 }] {
-            assert_eq!(Work::of(&state(&[]), stored.crates.get("apr-format"), &share, false), []);
-        }
+    fn what_is_known_is_not_tried_again_and_survivors_are_once_tests_were_added() {
+        let now = |a: State, b: State| states(&[("a.rs", a), ("b.rs", b)]);
+        let open = |a: State, b: State, is_fresh: bool| Work::of(&now(a, b), &result(), None, is_fresh);
+        let (same, more, other) = (state("c", &["t"]), state("c", &["t", "u"]), state("d", &["t"]));
+        let files = |paths: &[&str]| Work::Files(paths.iter().map(|&path| path.to_owned()).collect());
+        assert_eq!(open(same.clone(), same.clone(), false), []);
+        assert_eq!(open(same.clone(), same.clone(), true), [files(&["a.rs", "b.rs"])]);
+        assert_eq!(open(more.clone(), more.clone(), false), [Work::Survivors(vec![survivor()])]);
+        assert_eq!(open(same.clone(), more.clone(), false), [], "there is no survivor to try");
+        assert_eq!(open(same, other.clone(), false), [files(&["b.rs"])]);
+        assert_eq!(open(more, other, false), [Work::Survivors(vec![survivor()]), files(&["b.rs"])]);
+        let no_tests = state("c", &[]);
+        assert_eq!(open(no_tests.clone(), no_tests, false), [files(&["a.rs", "b.rs"])], "a test is gone");
+    }
+
+    #[test]
+    fn shares_make_a_whole_and_none_tries_what_is_known() {
+        let names = ["a.rs", "b.rs", "c.rs", "d.rs", "e.rs"];
+        let now = states(&names.map(|name| (name, state("c", &["t"]))));
+        let share = |text: &str| match &Work::of(&now, &result(), Some(text.parse().unwrap()), false)[..] {
+            [Work::Files(files)] => files.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            (share("1/2"), share("2/2")),
+            (vec!["c.rs".to_owned(), "e.rs".to_owned()], vec!["d.rs".to_owned()])
+        );
     }
 }

@@ -19,6 +19,7 @@ pub use export::{FileMeasure, Measured};
 pub use page::page;
 pub use place::{Line, Place, Places, Point, Side, ranges};
 pub use scope::{INFERENCE, Scope, VERDICT_CORE};
+pub(crate) use sources::test_files;
 pub use sources::{Exclusion, PublicFunction, Sources};
 pub use standing::{Coverage, FileCoverage, Share, behind, coverage, shares, stale, together};
 pub use stored::{Below, COVERAGE, Counts, Executed, FileCounts, Run, StoredCoverage};

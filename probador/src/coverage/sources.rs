@@ -94,7 +94,7 @@ impl Sources {
 }
 
 /// The files of `members` that are compiled for tests only, from the top of the checkout at `root`.
-pub(super) fn test_files(root: &Path, members: &[Member]) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn test_files(root: &Path, members: &[Member]) -> anyhow::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for member in members {
         for entry in walkdir::WalkDir::new(root.join(&member.folder).join("src")) {

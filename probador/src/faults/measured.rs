@@ -7,7 +7,7 @@ use crate::coverage::{
     COVERAGE, Counts, FileCounts, Line, Point, Run, Side, Sources, StoredCoverage, VERDICT_CORE,
 };
 use crate::members::members;
-use crate::mutants::{MUTANTS, Mutant, State, StoredMutants, Tried, mutated};
+use crate::mutants::{FileResult, MUTANTS, Mutant, State, StoredMutants, Tried, mutated};
 use crate::workspace::Workspace;
 
 /// Makes the stored result with the fault `name` in `folder`.
@@ -90,24 +90,28 @@ fn mutants(folder: &Path, n_missed: u32) -> anyhow::Result<PathBuf> {
     let equivalent = workspace.equivalent_mutants()?;
     let mut stored = StoredMutants::default();
     for member in mutated(&members) {
-        let own = format!("{}/", member.folder);
-        let survivor = |line: u32| Mutant {
-            file: format!("{own}src/lib.rs"),
-            line,
-            column: 1,
-            mutant: "replace + with - in a planted result".to_owned(),
-            text: String::new(),
-        };
-        let listed = equivalent.iter().filter(|listed| listed.file.starts_with(&own)).map(|listed| Mutant {
-            file: listed.file.clone(),
-            mutant: listed.mutant.clone(),
-            text: listed.text.clone(),
-            ..survivor(1)
+        let library = format!("{}/src/lib.rs", member.folder);
+        let results = State::of_files(workspace.root(), member)?.into_iter().map(|(path, state)| {
+            let survivor = |line: u32| Mutant {
+                file: path.clone(),
+                line,
+                column: 1,
+                mutant: "replace + with - in a planted result".to_owned(),
+                text: String::new(),
+            };
+            let listed = equivalent.iter().filter(|listed| listed.file == path).map(|listed| Mutant {
+                mutant: listed.mutant.clone(),
+                text: listed.text.clone(),
+                ..survivor(1)
+            });
+            let mut tried = Tried { missed: listed.collect(), ..Tried::default() };
+            if path == library {
+                tried.caught = 20 - n_missed as usize;
+                tried.missed.extend((1..=n_missed).map(survivor));
+            }
+            (path, FileResult { state, tried })
         });
-        let missed = (1..=n_missed).map(survivor).chain(listed).collect();
-        let tried = Tried { caught: 20 - n_missed as usize, missed, ..Tried::default() };
-        let state = State { key: member.key.clone(), ..State::default() };
-        stored.keep(&member.name, state, "a planted result", "1/1", tried);
+        stored.keep(&member.name, "a planted result", results.collect::<Vec<_>>());
     }
     let path = folder.join(file_name(MUTANTS));
     stored.write(&path)?;

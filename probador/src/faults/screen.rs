@@ -108,6 +108,23 @@ pub(super) fn find(name: &str) -> Option<fn(Reply) -> Reply> {
                 }
             })
         },
+        "bench-inflated" => |reply| rates(reply, |rate| 10.0 * rate),
+        "bench-slow" => |reply| rates(reply, |_| 0.4),
+        "perplexity-canned" => |reply| {
+            edited(reply, |report| {
+                if report["perplexity"].is_object() {
+                    report["perplexity"]["value"] = 12.5.into();
+                }
+            })
+        },
+        "canary-blames-the-model" => |reply| {
+            edited(reply, |report| {
+                if report["tokenizer_changed"] == true {
+                    report["tokenizer_changed"] = false.into();
+                    report["model_changed"] = true.into();
+                }
+            })
+        },
         "reply-canned" => |reply| Reply { text: "The answer is 4.\n".to_owned(), ..reply },
         "reply-empty" => |reply| Reply { text: "\n".to_owned(), ..reply },
         _ => return None,
@@ -139,6 +156,18 @@ fn replaced(text: &str, from: &str, to: &str, by: &str) -> String {
     let Some((before, rest)) = text.split_once(from) else { return text.to_owned() };
     let Some((_, after)) = rest.split_once(to) else { return text.to_owned() };
     format!("{before}{from}{by}{to}{after}")
+}
+
+/// Maps the rates that a benchmark prints.
+fn rates(reply: Reply, map: impl Fn(f64) -> f64) -> Reply {
+    edited(reply, |report| {
+        for point in report["points"].as_array_mut().into_iter().flatten() {
+            for name in ["prefill_tokens_per_second", "decode_tokens_per_second"] {
+                let rate = point[name]["median"].as_f64().unwrap_or_default();
+                point[name]["median"] = map(rate).into();
+            }
+        }
+    })
 }
 
 /// Edits JSON; what is not JSON stays as it is.
@@ -218,6 +247,23 @@ mod tests {
             r#"[{"stats":{"mean":0.0,"std":0.0}}]"#,
         );
         check("statistics-zeroed", "no JSON", "no JSON");
+    }
+
+    #[test]
+    fn figures_in_json_are_altered_and_other_output_stays() {
+        let altered = |name: &str, shown: &str| altered(name, "apr", shown).0;
+        let point = r#"{"points":[{"decode_tokens_per_second":{"median":3.0},"prefill_tokens_per_second":{"median":5.0}}]}"#;
+        assert!(altered("bench-inflated", point).contains(r#"{"median":30.0}"#));
+        assert_eq!(altered("bench-slow", point).matches("0.4").count(), 2);
+        assert_eq!(altered("bench-slow", "Model: m\n"), "Model: m\n");
+        let canned = altered("perplexity-canned", r#"{"perplexity":{"value":31.8}}"#);
+        assert_eq!(canned, r#"{"perplexity":{"value":12.5}}"#);
+        assert_eq!(altered("perplexity-canned", r#"{"x":1}"#), r#"{"x":1}"#);
+        let blamed =
+            altered("canary-blames-the-model", r#"{"model_changed":false,"tokenizer_changed":true}"#);
+        assert_eq!(blamed, r#"{"model_changed":true,"tokenizer_changed":false}"#);
+        let same = r#"{"model_changed":true,"tokenizer_changed":false}"#;
+        assert_eq!(altered("canary-blames-the-model", same), same);
     }
 
     #[test]

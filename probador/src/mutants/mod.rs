@@ -1,8 +1,9 @@
 //! Small changes to the code that a test must notice, made and tried by cargo-mutants, a crate at a time.
 //!
-//! A crate is tried with its own tests, and its result is stored with the key of the crate's contents (`members.rs`): it
-//! is stale once they change. A mutant that no test can notice since it means the same is listed with its reason in `checklist/equivalent-mutants.yaml`; one listed there that is gone, or that a test
-//! does notice, is an error.
+//! A crate is tried with its own tests. What became of a file's mutants is stored with the file's state (`state.rs`) and
+//! is stale once its code changes, or a test of it. A mutant that no test can notice since it means the same is listed
+//! with its reason in `checklist/equivalent-mutants.yaml`; one listed there that is gone, or that a test does notice, is
+//! an error.
 //!
 //! Trying every mutant takes hours. After nothing but tests were added, only those that had survived are tried again.
 
@@ -17,7 +18,7 @@ mod tool;
 pub use equivalent::{EQUIVALENT, Equivalent, load_equivalent};
 pub use mutated::{find, mutated};
 pub use outcome::read_outcomes;
-pub use standing::{Score, score};
+pub use standing::{Score, is_known, score};
 pub use state::State;
-pub use stored::{CrateResult, MUTANTS, Mutant, StoredMutants, Tried};
-pub use tool::{Share, Tool};
+pub use stored::{CrateResult, FileResult, MUTANTS, Mutant, StoredMutants, Tried};
+pub use tool::{Chosen, Tool};

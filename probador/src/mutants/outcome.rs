@@ -1,5 +1,6 @@
-//! What cargo-mutants writes about a run, as counts and survivors.
+//! What cargo-mutants writes about a run, as counts and survivors of each file.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -9,10 +10,10 @@ use serde_json::Value;
 use super::{Mutant, Tried};
 
 /// Reads the text of `outcomes.json`; the text of a survivor's line comes from the checkout at `root`.
-pub fn read_outcomes(root: &Path, text: &str) -> anyhow::Result<Tried> {
+pub fn read_outcomes(root: &Path, text: &str) -> anyhow::Result<BTreeMap<String, Tried>> {
     let outcomes: Outcomes =
         serde_json::from_str(text).context("cargo-mutants' outcomes are not what they were")?;
-    let mut tried = Tried::default();
+    let mut files: BTreeMap<String, Tried> = BTreeMap::new();
     for outcome in outcomes.outcomes {
         let Some(changed) = outcome.scenario.get("Mutant") else {
             // The code as it is must pass, or no mutant is noticed by a failure.
@@ -21,21 +22,25 @@ pub fn read_outcomes(root: &Path, text: &str) -> anyhow::Result<Tried> {
             }
             continue;
         };
+        let changed: Changed =
+            serde_json::from_value(changed.clone()).context("a mutant is not what it was")?;
+        let tried = files.entry(changed.file.clone()).or_default();
         match outcome.summary.as_str() {
             "CaughtMutant" => tried.caught += 1,
             "Timeout" => tried.timeout += 1,
             "Unviable" => tried.unviable += 1,
-            "MissedMutant" => tried.missed.push(survivor(root, changed)?),
+            "MissedMutant" => tried.missed.push(survivor(root, &changed)?),
             other => bail!("cargo-mutants says `{other}` of a mutant, which means nothing here"),
         }
     }
-    tried.missed.sort();
-    Ok(tried)
+    for tried in files.values_mut() {
+        tried.missed.sort();
+    }
+    Ok(files)
 }
 
-fn survivor(root: &Path, changed: &Value) -> anyhow::Result<Mutant> {
-    let changed: Changed = serde_json::from_value(changed.clone()).context("a mutant is not what it was")?;
-    let name = changed.name;
+fn survivor(root: &Path, changed: &Changed) -> anyhow::Result<Mutant> {
+    let name = &changed.name;
     // `path/file.rs:LINE:COLUMN: what`; a path may hold a colon, what was changed comes last.
     let (place, mutant) = name.split_once(": ").ok_or_else(|| anyhow!("`{name}` names no place"))?;
     let mut parts = place.rsplitn(3, ':');
@@ -44,7 +49,8 @@ fn survivor(root: &Path, changed: &Value) -> anyhow::Result<Mutant> {
     let source = std::fs::read_to_string(root.join(&changed.file))
         .with_context(|| format!("failed to read `{}`", changed.file))?;
     let text = source.lines().nth(line.saturating_sub(1) as usize).unwrap_or_default();
-    Ok(Mutant { file: changed.file, line, column, mutant: mutant.to_owned(), text: text.trim().to_owned() })
+    let (file, mutant, text) = (changed.file.clone(), mutant.to_owned(), text.trim().to_owned());
+    Ok(Mutant { file, line, column, mutant, text })
 }
 
 #[derive(Deserialize)]
@@ -82,7 +88,7 @@ mod tests {
         serde_json::json!({ "outcomes": all, "total_mutants": summaries.len() }).to_string()
     }
 
-    fn read(text: &str) -> anyhow::Result<Tried> {
+    fn read(text: &str) -> anyhow::Result<BTreeMap<String, Tried>> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("src")).unwrap();
         std::fs::write(folder.path().join("src/a.rs"), "fn a() {\n    b < c\n}\n").unwrap();
@@ -92,7 +98,9 @@ mod tests {
     #[test]
     fn every_outcome_is_counted_and_survivors_are_placed() {
         let summaries = ["CaughtMutant", "CaughtMutant", "Timeout", "Unviable", "MissedMutant"];
-        let tried = read(&outcomes("Success", &summaries)).unwrap();
+        let files = read(&outcomes("Success", &summaries)).unwrap();
+        assert_eq!(files.len(), 1);
+        let tried = &files["src/a.rs"];
         assert_eq!((tried.caught, tried.timeout, tried.unviable), (2, 1, 1));
         let expected = Mutant {
             file: "src/a.rs".to_owned(),

@@ -1,6 +1,8 @@
 //! The mutation score of a crate, from stored results that are fresh and the list of equivalent mutants.
 
-use super::{EQUIVALENT, Equivalent, Mutant, StoredMutants, Tried};
+use std::path::Path;
+
+use super::{CrateResult, EQUIVALENT, Equivalent, Mutant, State, StoredMutants, Tried};
 use crate::case::Undecided;
 use crate::members::Member;
 use crate::yaml::Problem;
@@ -42,22 +44,36 @@ impl Score {
     }
 }
 
-/// The score of `member`; undecided when its result is missing, unfinished or of another state of what it depends on.
-pub fn score(member: &Member, stored: &StoredMutants, listed: &[Equivalent]) -> Result<Score, Undecided> {
+/// Whether what `result` says of the file at `path` holds for its `state`: tests that were added since could only catch
+/// more.
+pub fn is_known(result: &CrateResult, path: &str, state: &State) -> bool {
+    result.files.get(path).is_some_and(|file| state.only_adds_tests_to(&file.state))
+}
+
+/// The score of `member` in the checkout at `root`; undecided when the result of one of its files is missing or of
+/// another state of it.
+pub fn score(
+    root: &Path,
+    member: &Member,
+    stored: &StoredMutants,
+    listed: &[Equivalent],
+) -> Result<Score, Undecided> {
     let name = &member.name;
     let undecided = |what| Undecided::unverified(what, format!("cargo probador mutants --crate {name}"));
     let result = stored
         .crates
         .get(name)
         .ok_or_else(|| undecided(format!("no result of the mutants of {name} is stored")))?;
-    if is_stale(member, stored) {
+    let states = State::of_files(root, member).map_err(|error| undecided(format!("{error:#}")))?;
+    let n_open = states.iter().filter(|(path, state)| !is_known(result, path, state)).count();
+    if n_open > 0 {
+        let n = states.len();
         return Err(undecided(format!(
-            "the stored result of the mutants of {name} is of another state of it"
+            "the mutants of {n_open} of {n} files of {name} are not tried as they are"
         )));
     }
-    let tried = result
-        .whole()
-        .ok_or_else(|| undecided(format!("only a share of the mutants of {name} was tried")))?;
+    let files = result.files.iter().filter(|(path, _)| states.contains_key(*path));
+    let tried = files.map(|(_, file)| &file.tried).fold(Tried::default(), Tried::and);
     let own = format!("{}/", member.folder);
     let gone = listed
         .iter()
@@ -71,18 +87,11 @@ pub fn score(member: &Member, stored: &StoredMutants, listed: &[Equivalent]) -> 
     Ok(score)
 }
 
-/// Whether what is stored of `member` is missing or of another state.
-fn is_stale(member: &Member, stored: &StoredMutants) -> bool {
-    stored.crates.get(&member.name).is_none_or(|result| result.state.key != member.key)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::members::members;
-    use crate::mutants::{State, find};
+    use crate::mutants::{FileResult, find};
 
     fn mutant(line: u32, text: &str) -> Mutant {
         Mutant {
@@ -99,31 +108,38 @@ mod tests {
         Equivalent { file, text: text.to_owned(), mutant, reason: "x is always zero".to_owned(), at: (4, 3) }
     }
 
-    /// The score of qwen2 with 17 caught mutants, a timeout and two survivors, and these entries of the list.
-    fn judged(share: &str, stale: bool, listed: &[Equivalent]) -> Result<Score, Undecided> {
+    /// The score of qwen2 with 17 caught mutants, a timeout and two survivors, and these entries of the list; `spoil`
+    /// changes what is stored.
+    fn judged(spoil: impl FnOnce(&mut StoredMutants), listed: &[Equivalent]) -> Result<Score, Undecided> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let members = members(root).unwrap();
         let member = find(&members, "apr-qwen2").unwrap();
-        let key = if stale { "before" } else { member.key.as_str() };
-        let tried = Tried {
-            caught: 17,
-            timeout: 1,
-            unviable: 9,
-            missed: vec![mutant(3, "a + x"), mutant(9, "b + c")],
-        };
         let mut stored = StoredMutants::default();
-        if !share.is_empty() {
-            let state = State { key: key.to_owned(), ..State::default() };
-            stored.keep("apr-qwen2", state, "t", share, tried);
-        }
-        score(member, &stored, listed)
+        let states = State::of_files(root, member).unwrap();
+        let files = states.into_iter().map(|(path, state)| {
+            let is_mlp = path == "subjects/qwen2/src/mlp.rs";
+            let tried = Tried {
+                caught: 17,
+                timeout: 1,
+                unviable: 9,
+                missed: vec![mutant(3, "a + x"), mutant(9, "b + c")],
+            };
+            (path, FileResult { state, tried: if is_mlp { tried } else { Tried::default() } })
+        });
+        stored.keep("apr-qwen2", "t", files);
+        spoil(&mut stored);
+        score(root, member, &stored, listed)
+    }
+
+    fn files(stored: &mut StoredMutants) -> &mut std::collections::BTreeMap<String, FileResult> {
+        &mut stored.crates.get_mut("apr-qwen2").unwrap().files
     }
 
     #[test]
     fn what_compiles_and_is_not_equivalent_counts() {
-        let plain = judged("1/1", false, &[]).unwrap();
+        let plain = judged(|_| {}, &[]).unwrap();
         assert_eq!((plain.n(), plain.percent()), (20, 90.0));
-        let excused = judged("1/1", false, &[listed("a + x")]).unwrap();
+        let excused = judged(|_| {}, &[listed("a + x")]).unwrap();
         assert_eq!((excused.n(), excused.survivors.len(), excused.problems.len()), (19, 1, 0));
         assert_eq!(excused.survivors[0].line, 9);
         assert_eq!(excused.equivalent, [(mutant(3, "a + x"), "x is always zero".to_owned())]);
@@ -132,7 +148,7 @@ mod tests {
 
     #[test]
     fn an_equivalent_mutant_that_is_gone_or_caught_is_a_problem() {
-        let score = judged("1/1", false, &[listed("gone")]).unwrap();
+        let score = judged(|_| {}, &[listed("gone")]).unwrap();
         assert_eq!(
             score.problems[0].to_string(),
             "checklist/equivalent-mutants.yaml:4:3: `replace + with - in mlp` is no survivor: it is gone, or a test notices it"
@@ -141,13 +157,33 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_a_stale_and_an_unfinished_result_decide_nothing() {
-        let said = |share: &str, stale: bool| judged(share, stale, &[]).unwrap_err().to_string();
+    fn a_missing_and_a_stale_result_decide_nothing() {
+        let said = |spoil: fn(&mut StoredMutants)| judged(spoil, &[]).unwrap_err().to_string();
         assert_eq!(
-            said("", false),
+            said(|stored| stored.crates.clear()),
             "unverified: no result of the mutants of apr-qwen2 is stored; cargo probador mutants --crate apr-qwen2"
         );
-        assert!(said("1/1", true).contains("is of another state of it"));
-        assert!(said("1/2", false).contains("only a share of the mutants of apr-qwen2 was tried"));
+        let n = "files of apr-qwen2 are not tried as they are";
+        let gone = said(|stored| drop(files(stored).remove("subjects/qwen2/src/mlp.rs")));
+        assert!(gone.starts_with("unverified: the mutants of 1 of ") && gone.contains(n), "{gone}");
+        let changed = said(|stored| files(stored).values_mut().for_each(|file| file.state.code.clear()));
+        assert!(changed.contains(n) && !changed.contains(" 1 of "), "{changed}");
+        let test_gone = said(|stored| {
+            for file in files(stored).values_mut() {
+                file.state.tests.insert("t".to_owned());
+            }
+        });
+        assert!(test_gone.contains(n), "{test_gone}");
+    }
+
+    #[test]
+    fn a_result_holds_after_tests_were_added_and_one_of_a_file_that_is_gone_counts_for_nothing() {
+        let fewer_tests =
+            judged(|stored| files(stored).values_mut().for_each(|file| file.state.tests.clear()), &[]);
+        assert_eq!(fewer_tests.unwrap().n(), 20);
+        let tried = Tried { caught: 100, ..Tried::default() };
+        let gone = FileResult { tried, ..FileResult::default() };
+        let more = judged(|stored| drop(files(stored).insert("gone.rs".to_owned(), gone)), &[]);
+        assert_eq!(more.unwrap().n(), 20);
     }
 }

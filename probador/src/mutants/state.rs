@@ -1,87 +1,95 @@
-//! What a result of mutants depends on, with tests told from the code under them: a test that was added can catch what
-//! survived before, and cannot let go what was caught, so only the survivors need to be tried again.
+//! What the result of a file's mutants depends on, with tests told from the code under them: a test that was added can
+//! catch what survived before, and cannot let go what was caught, so only the survivors need to be tried again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use syn::spanned::Spanned as _;
 
+use crate::coverage::test_files;
 use crate::lint::is_test_only;
 use crate::members::{Member, files};
 
-/// Folders of a crate that only its tests are built from.
-const FOR_TESTS: [&str; 3] = ["tests/", "benches/", "examples/"];
+/// The folder of a crate that its tests lie in, beside those in its sources.
+const TESTS: &str = "tests/";
 /// Characters of a hash that tell two tests of a crate apart.
 const LEN: usize = 12;
 
-/// The state of a crate that mutants were tried in.
+/// The state of a source file that its mutants were tried in. What lies in other files is none of it: it can move the
+/// result only by making the same tests of the same code take another way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// Hash of all its files; see `members.rs`.
-    pub key: String,
-    /// Hash of everything but tests.
+    /// Hash of everything in the file but tests.
     pub code: String,
-    /// A hash for each test, and for each item and file that only tests see.
+    /// A hash for each test in the file and in the crate's files of tests, and for each item that only tests see.
     pub tests: BTreeSet<String>,
 }
 
 impl State {
-    /// The state of `member` as it lies in the checkout at `root`.
-    pub fn of(root: &Path, member: &Member) -> anyhow::Result<Self> {
-        let mut code = blake3::Hasher::new();
-        let mut tests = BTreeSet::new();
+    /// The state of every source file of `member` as it lies in the checkout at `root`, by its path from there.
+    pub fn of_files(root: &Path, member: &Member) -> anyhow::Result<BTreeMap<String, Self>> {
+        let mut states = BTreeMap::new();
+        let mut shared = BTreeSet::new();
+        let test_files = test_files(root, std::slice::from_ref(member))?;
         for file in files(&root.join(&member.folder)) {
             let (path, contents) = file?;
-            let parts = Parts::of(&path, &contents);
-            if let Some(text) = parts.code {
-                code.update(format!("{path}\0{}\0", text.len()).as_bytes());
-                code.update(&text);
+            let from_top = format!("{}/{path}", member.folder);
+            if path.starts_with(TESTS) || test_files.contains(&from_top) {
+                shared.extend(Parts::of_tests(&path, &contents).hashes(&path));
+            } else if path.starts_with("src/") && is_rust(&path) {
+                let parts = Parts::of(&contents);
+                let code = blake3::hash(&parts.code).to_hex().to_string();
+                let state = Self { code, tests: parts.hashes(&path).collect() };
+                states.insert(from_top, state);
             }
-            tests.extend(parts.tests.iter().map(|test| short_hash(&path, test)));
         }
-        Ok(Self { key: member.key.clone(), code: code.finalize().to_hex().to_string(), tests })
+        for state in states.values_mut() {
+            state.tests.extend(shared.iter().cloned());
+        }
+        Ok(states)
     }
 
-    /// Whether this differs from `before` in nothing but tests that were added.
+    /// Whether this differs from `before` in nothing but tests that were added, if at all.
     pub fn only_adds_tests_to(&self, before: &Self) -> bool {
         self.code == before.code && self.tests.is_superset(&before.tests)
     }
+}
+
+fn is_rust(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "rs")
 }
 
 /// A file, taken apart.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Parts {
     /// What is compiled without tests, or is no Rust.
-    code: Option<Vec<u8>>,
+    code: Vec<u8>,
     /// What only tests see, an item each.
     tests: Vec<Vec<u8>>,
 }
 
 impl Parts {
-    fn of(path: &str, contents: &[u8]) -> Self {
-        let is_for_tests = FOR_TESTS.iter().any(|folder| path.starts_with(folder));
-        let is_rust = Path::new(path).extension().is_some_and(|extension| extension == "rs");
-        let text = std::str::from_utf8(contents).ok().filter(|_| is_rust);
-        let Some((text, syntax)) = text.and_then(|text| Some((text, syn::parse_file(text).ok()?))) else {
-            let whole = contents.to_vec();
-            return if is_for_tests {
-                Self { code: None, tests: vec![whole] }
-            } else {
-                Self { code: Some(whole), tests: Vec::new() }
-            };
+    /// Of a file that only tests see.
+    fn of_tests(path: &str, contents: &[u8]) -> Self {
+        let tests = match parse(contents).filter(|_| is_rust(path)) {
+            Some((text, syntax)) => syntax.items.iter().flat_map(|item| texts(text, item)).collect(),
+            None => vec![contents.to_vec()],
         };
-        if is_for_tests {
-            let tests = syntax.items.iter().flat_map(|item| texts(text, item)).collect();
-            return Self { code: None, tests };
-        }
+        Self { code: Vec::new(), tests }
+    }
+
+    /// Of a source file.
+    fn of(contents: &[u8]) -> Self {
+        let Some((text, syntax)) = parse(contents) else {
+            return Self { code: contents.to_vec(), tests: Vec::new() };
+        };
         let mut parts = Self::default();
-        let mut code = Vec::new();
         let mut from = 0;
         for item in syntax.items.iter().filter(|item| is_for_tests_only(item)) {
             let range = item.span().byte_range();
-            code.extend(&text.as_bytes()[from..range.start]);
+            parts.code.extend(&text.as_bytes()[from..range.start]);
             from = range.end;
             match item {
                 syn::Item::Mod(syn::ItemMod { content: Some((_, items)), .. }) => {
@@ -90,11 +98,21 @@ impl Parts {
                 item => parts.tests.extend(texts(text, item)),
             }
         }
-        code.extend(&text.as_bytes()[from..]);
+        parts.code.extend(&text.as_bytes()[from..]);
         // Blank lines before the tests are none of the code.
-        code.truncate(code.trim_ascii_end().len());
-        Self { code: Some(code), ..parts }
+        parts.code.truncate(parts.code.trim_ascii_end().len());
+        parts
     }
+
+    /// A hash for each test.
+    fn hashes<'p>(&'p self, path: &'p str) -> impl Iterator<Item = String> + 'p {
+        self.tests.iter().map(move |test| short_hash(path, test))
+    }
+}
+
+fn parse(contents: &[u8]) -> Option<(&str, syn::File)> {
+    let text = std::str::from_utf8(contents).ok()?;
+    Some((text, syn::parse_file(text).ok()?))
 }
 
 fn is_for_tests_only(item: &syn::Item) -> bool {
@@ -146,8 +164,8 @@ mod tests {
     const CODE: &str = "pub fn a() -> u8 {\n    1\n}\n";
     const TESTS: &str = "\n#[cfg(test)]\nmod tests {\n    use super::a;\n\n    #[test]\n    fn one() {\n        assert_eq!(a(), 1);\n    }\n}\n";
 
-    /// The state of a crate whose `src/lib.rs` and `tests/a.rs` say this.
-    fn state(library: &str, test: &str) -> State {
+    /// The states of the files of a crate whose `src/lib.rs` and `tests/a.rs` say this.
+    fn states(library: &str, test: &str) -> BTreeMap<String, State> {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -157,16 +175,32 @@ mod tests {
         write("Cargo.toml", "[workspace]\nmembers = [\"top\"]\n");
         write("top/Cargo.toml", "[package]\nname = \"top\"\n");
         write("top/src/lib.rs", library);
+        write("top/src/b/mod.rs", &format!("{CODE}#[cfg(test)]\nmod tests;\n"));
+        write("top/src/b/tests.rs", test);
+        write("top/src/b/page.html", "<p>");
+        write("top/benches/a.rs", CODE);
         write("top/tests/a.rs", test);
         write("top/tests/fixture.json", "1");
         let all = members::members(folder.path()).unwrap();
-        State::of(folder.path(), members::find(&all, "top").unwrap()).unwrap()
+        State::of_files(folder.path(), members::find(&all, "top").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_source_file_has_a_state_of_its_own_with_the_tests_of_the_crate() {
+        let before = states(&format!("{CODE}{TESTS}"), "fn two() {}");
+        assert_eq!(before.keys().collect::<Vec<_>>(), ["top/src/b/mod.rs", "top/src/lib.rs"]);
+        assert_eq!(before["top/src/lib.rs"].tests.len(), 5);
+        assert_eq!(before["top/src/b/mod.rs"].tests.len(), 4);
+        let after = states("pub fn other() {}", "fn two() {}");
+        assert_eq!(after["top/src/b/mod.rs"], before["top/src/b/mod.rs"]);
+        assert_ne!(after["top/src/lib.rs"], before["top/src/lib.rs"]);
     }
 
     #[test]
     fn tests_that_are_added_are_told_from_any_other_change() {
         let library = format!("{CODE}{TESTS}");
         let test = "use top::a;\n#[test]\nfn two() {\n    a();\n}\n";
+        let state = |library: &str, test: &str| states(library, test)["top/src/lib.rs"].clone();
         let before = state(&library, test);
         let adds = |library: &str, test: &str| state(library, test).only_adds_tests_to(&before);
         assert!(adds(&library, test));
@@ -191,8 +225,8 @@ mod tests {
     #[test]
     fn what_is_for_tests_alone_is_taken_apart_item_by_item() {
         let text = "fn a() {}\n#[cfg(test)]\nuse b::{self, *};\n#[cfg(test)]\nfn c() {}\n#[cfg(test)]\nmod tests;\nstruct D;\n";
-        let parts = Parts::of("src/lib.rs", text.as_bytes());
-        assert_eq!(String::from_utf8(parts.code.unwrap()).unwrap(), "fn a() {}\n\n\n\nstruct D;");
+        let parts = Parts::of(text.as_bytes());
+        assert_eq!(String::from_utf8(parts.code).unwrap(), "fn a() {}\n\n\n\nstruct D;");
         let tests: Vec<String> =
             parts.tests.into_iter().map(|test| String::from_utf8(test).unwrap()).collect();
         assert_eq!(tests, ["use b self", "use b *", "#[cfg(test)]\nfn c() {}", "#[cfg(test)]\nmod tests;"]);
@@ -200,9 +234,9 @@ mod tests {
 
     #[test]
     fn what_is_no_rust_counts_whole() {
-        let parts = Parts::of("src/lib.rs", b"fn {");
-        assert_eq!(parts, Parts { code: Some(b"fn {".to_vec()), tests: vec![] });
-        let parts = Parts::of("tests/data.bin", &[0xff]);
-        assert_eq!(parts, Parts { code: None, tests: vec![vec![0xff]] });
+        let parts = Parts::of(b"fn {");
+        assert_eq!(parts, Parts { code: b"fn {".to_vec(), tests: vec![] });
+        let parts = Parts::of_tests("tests/data.bin", &[0xff]);
+        assert_eq!(parts, Parts { code: vec![], tests: vec![vec![0xff]] });
     }
 }

@@ -1,4 +1,4 @@
-//! The stored result: for each crate what became of its mutants, with the key of what that depends on.
+//! The stored result: for each file of a crate what became of its mutants, with the state that it is of.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,12 +24,20 @@ pub struct StoredMutants {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CrateResult {
+    /// The tool that last tried some, and its version.
+    pub tool: String,
+    /// Results of its source files, by their path from the top of the checkout.
+    pub files: BTreeMap<String, FileResult>,
+}
+
+/// What became of a file's mutants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileResult {
     /// What the result depends on.
     pub state: State,
-    /// The tool and its version.
-    pub tool: String,
-    /// Shares of the mutants that were tried, all of one division: `1/1` when all were at once.
-    pub shares: BTreeMap<String, Tried>,
+    /// The result.
+    pub tried: Tried,
 }
 
 /// Mutants that were tried.
@@ -86,19 +94,9 @@ impl Tried {
 }
 
 impl CrateResult {
-    /// What became of those that were tried.
-    pub fn so_far(&self) -> Tried {
-        self.shares.values().fold(Tried::default(), Tried::and)
-    }
-
-    /// What became of all mutants, if every share of them was tried.
-    pub fn whole(&self) -> Option<Tried> {
-        let n =
-            self.shares.keys().filter_map(|share| n_of(share)).find(|n| {
-                *n > 0 && (1..=*n).all(|index| self.shares.contains_key(&format!("{index}/{n}")))
-            })?;
-        let shares = (1..=n).filter_map(|index| self.shares.get(&format!("{index}/{n}")));
-        Some(shares.fold(Tried::default(), Tried::and))
+    /// What became of the mutants of all files.
+    pub fn tried(&self) -> Tried {
+        self.files.values().map(|file| &file.tried).fold(Tried::default(), Tried::and)
     }
 }
 
@@ -113,53 +111,57 @@ impl StoredMutants {
         write(path, self)
     }
 
-    /// Keeps what became of a share of a crate's mutants; what was stored of another state, or of another division, whose
-    /// shares overlap with this one, is of no use any more.
-    pub fn keep(&mut self, name: &str, state: State, tool: &str, share: &str, tried: Tried) {
+    /// Keeps what became of the mutants of some files of a crate, each in a state.
+    pub fn keep(&mut self, name: &str, tool: &str, files: impl IntoIterator<Item = (String, FileResult)>) {
         let result = self.crates.entry(name.to_owned()).or_default();
-        let is_same_state = result.state == state;
-        result.shares.retain(|other, _| is_same_state && n_of(other) == n_of(share));
-        result.state = state;
         tool.clone_into(&mut result.tool);
-        result.shares.insert(share.to_owned(), tried);
+        result.files.extend(files);
     }
 
-    /// Keeps what became of the survivors of a crate, tried again in a `state` that only adds tests.
-    pub fn keep_again(&mut self, name: &str, state: State, tried: &Tried) -> anyhow::Result<()> {
+    /// Keeps what became of the survivors in those files of a crate that `states` only adds tests to, tried again.
+    pub fn keep_again(
+        &mut self,
+        name: &str,
+        states: &BTreeMap<String, State>,
+        tried: &BTreeMap<String, Tried>,
+    ) -> anyhow::Result<()> {
         let result = self.crates.entry(name.to_owned()).or_default();
-        let n_before: usize = result.shares.values().map(|share| share.missed.len()).sum();
-        if tried.unviable > 0 || tried.viable() != n_before {
-            bail!(
-                "{} of {n_before} survivors of {name} were found again\nhint: cargo probador mutants --fresh --crate {name}",
-                tried.viable()
-            );
+        for (path, file) in &mut result.files {
+            let Some(state) = states.get(path).filter(|state| state.only_adds_tests_to(&file.state)) else {
+                continue;
+            };
+            if *state == file.state {
+                continue;
+            }
+            let n_before = file.tried.missed.len();
+            let again = tried.get(path).cloned().unwrap_or_default();
+            if again.unviable > 0 || again.viable() != n_before {
+                bail!(
+                    "{} of {n_before} survivors in `{path}` were found again\nhint: cargo probador mutants --fresh --crate {name}",
+                    again.viable()
+                );
+            }
+            file.tried.missed.retain(|mutant| again.missed.contains(mutant));
+            file.tried.caught += n_before - file.tried.missed.len();
+            file.state = state.clone();
         }
-        for share in result.shares.values_mut() {
-            let before = share.missed.len();
-            share.missed.retain(|mutant| tried.missed.contains(mutant));
-            share.caught += before - share.missed.len();
-        }
-        result.state = state;
         Ok(())
     }
-}
-
-/// Of how many shares one is, by its name.
-fn n_of(share: &str) -> Option<usize> {
-    share.split_once('/').and_then(|(_, n)| n.parse().ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn state(key: &str) -> State {
-        State { key: key.to_owned(), ..State::default() }
+    const PATH: &str = "subjects/format/src/a.rs";
+
+    fn state(code: &str, tests: &[&str]) -> State {
+        State { code: code.to_owned(), tests: tests.iter().map(|&test| test.to_owned()).collect() }
     }
 
     fn tried(caught: usize, missed: &[u32]) -> Tried {
         let mutant = |&line: &u32| Mutant {
-            file: "a.rs".to_owned(),
+            file: PATH.to_owned(),
             line,
             column: 1,
             mutant: "replace < with <= in a".to_owned(),
@@ -168,55 +170,52 @@ mod tests {
         Tried { caught, missed: missed.iter().map(mutant).collect(), ..Tried::default() }
     }
 
-    #[test]
-    fn shares_make_a_whole_once_all_are_there() {
+    fn stored(caught: usize, missed: &[u32]) -> StoredMutants {
         let mut stored = StoredMutants::default();
-        stored.keep("apr-format", state("k"), "t", "1/2", tried(3, &[]));
-        assert_eq!(stored.crates["apr-format"].whole(), None);
-        stored.keep("apr-format", state("k"), "t", "2/2", tried(4, &[7]));
-        let whole = stored.crates["apr-format"].whole().unwrap();
-        assert_eq!((whole.caught, whole.missed.len(), whole.viable()), (7, 1, 8));
-        assert_eq!(whole.missed[0].to_string(), "a.rs:7:1: replace < with <= in a");
-        stored.keep("apr-format", state("k"), "t", "1/1", tried(8, &[]));
-        assert_eq!(stored.crates["apr-format"].shares.len(), 1, "all at once replaces shares");
-        let none =
-            CrateResult { shares: [("1/0".to_owned(), tried(3, &[]))].into(), ..CrateResult::default() };
-        assert_eq!(none.whole(), None, "no shares are not all of them");
+        let file = FileResult { state: state("c", &["t"]), tried: tried(caught, missed) };
+        stored.keep("apr-format", "tool", [(PATH.to_owned(), file)]);
+        stored
     }
 
     #[test]
-    fn a_share_of_another_division_is_dropped_so_that_no_mutant_counts_twice() {
-        let mut stored = StoredMutants::default();
-        for (share, caught) in [("1/2", 3), ("1/3", 2), ("2/3", 2)] {
-            stored.keep("apr-format", state("k"), "t", share, tried(caught, &[]));
+    fn a_files_result_replaces_its_own_and_no_others() {
+        let mut stored = stored(3, &[7]);
+        let other = FileResult { state: state("d", &[]), tried: tried(5, &[]) };
+        stored.keep("apr-format", "newer", [("subjects/format/src/b.rs".to_owned(), other)]);
+        let all = stored.crates["apr-format"].tried();
+        assert_eq!((all.caught, all.missed.len(), all.viable()), (8, 1, 9));
+        assert_eq!(all.missed[0].to_string(), "subjects/format/src/a.rs:7:1: replace < with <= in a");
+        let again = FileResult { state: state("e", &[]), tried: tried(4, &[]) };
+        stored.keep("apr-format", "newer", [(PATH.to_owned(), again)]);
+        let result = &stored.crates["apr-format"];
+        assert_eq!((result.tried().viable(), result.tool.as_str()), (9, "newer"));
+    }
+
+    #[test]
+    fn survivors_that_a_new_test_notices_are_caught() {
+        let mut more = stored(3, &[2, 5]);
+        let now = BTreeMap::from([(PATH.to_owned(), state("c", &["t", "u"]))]);
+        let again = |caught, missed: &[u32]| BTreeMap::from([(PATH.to_owned(), tried(caught, missed))]);
+        more.keep_again("apr-format", &now, &again(1, &[5])).unwrap();
+        let file = &more.crates["apr-format"].files[PATH];
+        assert_eq!((&file.tried, &file.state), (&tried(4, &[5]), &now[PATH]));
+        more.keep_again("apr-format", &now, &BTreeMap::new()).unwrap();
+        let error =
+            stored(3, &[2, 5]).keep_again("apr-format", &now, &again(1, &[])).unwrap_err().to_string();
+        let said =
+            format!("1 of 2 survivors in `{PATH}` were found again\nhint: cargo probador mutants --fresh");
+        assert!(error.starts_with(&said), "{error}");
+        let unviable = BTreeMap::from([(PATH.to_owned(), Tried { unviable: 1, ..tried(1, &[5]) })]);
+        stored(3, &[2, 5]).keep_again("apr-format", &now, &unviable).unwrap_err();
+    }
+
+    #[test]
+    fn files_that_changed_or_are_gone_are_left_as_they_are() {
+        for now in [BTreeMap::new(), BTreeMap::from([(PATH.to_owned(), state("d", &["t", "u"]))])] {
+            let mut kept = stored(3, &[2]);
+            kept.keep_again("apr-format", &now, &BTreeMap::new()).unwrap();
+            assert_eq!(kept, stored(3, &[2]));
         }
-        let result = &stored.crates["apr-format"];
-        assert_eq!(result.shares.keys().collect::<Vec<_>>(), ["1/3", "2/3"]);
-        assert_eq!(result.so_far().caught, 4);
-    }
-
-    #[test]
-    fn a_share_of_another_state_is_dropped() {
-        let mut stored = StoredMutants::default();
-        stored.keep("apr-format", state("before"), "t", "1/2", tried(3, &[]));
-        stored.keep("apr-format", state("now"), "t", "2/2", tried(4, &[]));
-        assert_eq!(stored.crates["apr-format"].whole(), None);
-        assert_eq!(stored.crates["apr-format"].shares.keys().collect::<Vec<_>>(), ["2/2"]);
-    }
-
-    #[test]
-    fn survivors_that_a_new_test_notices_are_caught_in_their_share() {
-        let mut stored = StoredMutants::default();
-        stored.keep("apr-format", state("k"), "t", "1/2", tried(3, &[2, 5]));
-        stored.keep("apr-format", state("k"), "t", "2/2", tried(4, &[7]));
-        stored.keep_again("apr-format", state("more"), &tried(2, &[5])).unwrap();
-        let result = &stored.crates["apr-format"];
-        assert_eq!((&result.shares["1/2"], &result.shares["2/2"]), (&tried(4, &[5]), &tried(5, &[])));
-        assert_eq!(result.state.key, "more");
-        let error = stored.keep_again("apr-format", state("k"), &tried(0, &[])).unwrap_err().to_string();
-        assert!(error.starts_with("0 of 1 survivors of apr-format were found again\nhint:"), "{error}");
-        let unviable = Tried { unviable: 1, ..tried(1, &[]) };
-        stored.keep_again("apr-format", state("k"), &unviable).unwrap_err();
     }
 
     #[test]
@@ -224,8 +223,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mutants.json");
         assert_eq!(StoredMutants::read(&path).unwrap(), StoredMutants::default());
-        let mut stored = StoredMutants::default();
-        stored.keep("apr-format", state("k"), "t", "1/1", tried(3, &[2, 5]));
+        let stored = stored(3, &[2, 5]);
         stored.write(&path).unwrap();
         assert_eq!(StoredMutants::read(&path).unwrap(), stored);
         std::fs::write(&path, "3").unwrap();

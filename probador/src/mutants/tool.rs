@@ -1,5 +1,6 @@
 //! cargo-mutants: finding it, or saying how to get it; trying the mutants of a crate with it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,31 +27,13 @@ pub struct Tool {
 
 /// Which of a crate's mutants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// All.
-    All,
-    /// The `index`-th of `n` shares, from 1.
-    Of {
-        /// Which, from 1.
-        index: usize,
-        /// Of how many.
-        n: usize,
-    },
+pub enum Chosen {
+    /// All in these files, by their path from the top of the checkout.
+    Files(Vec<String>),
     /// These alone.
     These(Vec<Mutant>),
     /// Those in the lines that this file of differences adds or changes.
     InDiff(PathBuf),
-}
-
-impl Share {
-    /// What a stored result calls it; a part that has no name is not stored as one.
-    pub fn name(&self) -> Option<String> {
-        match self {
-            Self::All => Some("1/1".to_owned()),
-            Self::Of { index, n } => Some(format!("{index}/{n}")),
-            Self::These(_) | Self::InDiff(_) => None,
-        }
-    }
 }
 
 impl Tool {
@@ -70,8 +53,14 @@ impl Tool {
         &self.version
     }
 
-    /// Tries `share` of the mutants of `member`, in a copy of the checkout. The tool's own files go below `folder`.
-    pub fn run(&self, member: &Member, share: &Share, folder: &Path) -> anyhow::Result<Tried> {
+    /// Tries the `chosen` mutants of `member`, in a copy of the checkout; what became of them, by their file. The tool's
+    /// own files go below `folder`.
+    pub fn run(
+        &self,
+        member: &Member,
+        chosen: &Chosen,
+        folder: &Path,
+    ) -> anyhow::Result<BTreeMap<String, Tried>> {
         std::fs::create_dir_all(folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
         // What an earlier run left would be taken for the result of one that finds nothing to try.
         let left = folder.join("mutants.out");
@@ -79,7 +68,7 @@ impl Tool {
             std::fs::remove_dir_all(&left)
                 .with_context(|| format!("failed to remove `{}`", left.display()))?;
         }
-        let program = cargo(arguments(member, share, folder))
+        let program = cargo(arguments(member, chosen, folder))
             // Dependencies are built once for all crates; the tool works on copies of the sources elsewhere.
             .env("CARGO_TARGET_DIR", self.root.join("target/mutants"))
             .folder(&self.root)
@@ -88,7 +77,7 @@ impl Tool {
         let outcomes = folder.join("mutants.out/outcomes.json");
         match run.ended {
             // 0: all were caught; 2: some were missed; 3: some ran without end. Others say why nothing was tried.
-            Ended::Exited(0 | 2 | 3) if !outcomes.exists() => Ok(Tried::default()),
+            Ended::Exited(0 | 2 | 3) if !outcomes.exists() => Ok(BTreeMap::new()),
             Ended::Exited(0 | 2 | 3) => {
                 let text = std::fs::read_to_string(&outcomes)
                     .with_context(|| format!("failed to read `{}`", outcomes.display()))?;
@@ -99,26 +88,24 @@ impl Tool {
     }
 }
 
-fn arguments(member: &Member, share: &Share, folder: &Path) -> Vec<String> {
-    let files = format!("{}/src/**/*.rs", member.folder);
-    let mut arguments: Vec<String> =
-        ["mutants", "--package", &member.name, "--file", &files].map(str::to_owned).into();
+fn arguments(member: &Member, chosen: &Chosen, folder: &Path) -> Vec<String> {
+    let mut arguments: Vec<String> = ["mutants", "--package", &member.name].map(str::to_owned).into();
     arguments.extend(
         ["--jobs", "1", "--profile", "mutants", "--no-shuffle"].iter().chain(&LIMIT).map(|&s| s.to_owned()),
     );
     arguments.extend(["--output".to_owned(), folder.display().to_string()]);
-    match share {
-        Share::All => {}
-        // The tool counts from 0.
-        Share::Of { index, n } => arguments.extend(["--shard".to_owned(), format!("{}/{n}", index - 1)]),
-        Share::These(mutants) => {
+    let mut files = vec![format!("{}/src/**/*.rs", member.folder)];
+    match chosen {
+        Chosen::Files(chosen) => files.clone_from(chosen),
+        Chosen::These(mutants) => {
             // One expression: the tool takes a mutant that any of several matches.
             let names: Vec<String> =
                 mutants.iter().map(|mutant| regex::escape(&mutant.to_string())).collect();
             arguments.extend(["--re".to_owned(), format!("^({})$", names.join("|"))]);
         }
-        Share::InDiff(diff) => arguments.extend(["--in-diff".to_owned(), diff.display().to_string()]),
+        Chosen::InDiff(diff) => arguments.extend(["--in-diff".to_owned(), diff.display().to_string()]),
     }
+    arguments.extend(files.into_iter().flat_map(|file| ["--file".to_owned(), file]));
     arguments
 }
 
@@ -130,24 +117,30 @@ fn cargo(arguments: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>) -> Pr
 mod tests {
     use super::*;
 
-    fn line(share: &Share) -> String {
+    fn line(chosen: &Chosen) -> String {
         let member = Member {
             name: "apr-qwen2".into(),
             folder: "subjects/qwen2".into(),
             below: [].into(),
             key: "k".into(),
         };
-        arguments(&member, share, Path::new("out")).join(" ")
+        arguments(&member, chosen, Path::new("out")).join(" ")
     }
 
+    const COMMON: &str = "mutants --package apr-qwen2 --jobs 1 --profile mutants --no-shuffle \
+                          --timeout-multiplier 4 --minimum-test-timeout 20 --output out ";
+
     #[test]
-    fn a_crate_is_tried_with_all_of_its_own_tests() {
+    fn files_and_differences_are_tried_with_all_tests_of_the_crate() {
+        let files = ["subjects/qwen2/src/mlp.rs", "subjects/qwen2/src/lib.rs"].map(str::to_owned);
         assert_eq!(
-            line(&Share::Of { index: 1, n: 4 }),
-            "mutants --package apr-qwen2 --file subjects/qwen2/src/**/*.rs --jobs 1 --profile mutants --no-shuffle \
-             --timeout-multiplier 4 --minimum-test-timeout 20 --output out --shard 0/4"
+            line(&Chosen::Files(files.into())),
+            format!("{COMMON}--file subjects/qwen2/src/mlp.rs --file subjects/qwen2/src/lib.rs")
         );
-        assert!(line(&Share::InDiff("a.diff".into())).ends_with("--output out --in-diff a.diff"));
+        assert_eq!(
+            line(&Chosen::InDiff("a.diff".into())),
+            format!("{COMMON}--in-diff a.diff --file subjects/qwen2/src/**/*.rs")
+        );
     }
 
     #[test]
@@ -159,15 +152,10 @@ mod tests {
             mutant: "replace + with - in mlp".to_owned(),
             text: String::new(),
         };
-        assert!(line(&Share::These(vec![survivor(3), survivor(14)])).ends_with(
-            r"--re ^(subjects/qwen2/src/mlp\.rs:3:5: replace \+ with \- in mlp|subjects/qwen2/src/mlp\.rs:14:5: replace \+ with \- in mlp)$"
-        ));
-    }
-
-    #[test]
-    fn what_is_tried_of_a_difference_is_not_stored() {
-        assert_eq!(Share::All.name().as_deref(), Some("1/1"));
-        assert_eq!(Share::Of { index: 2, n: 3 }.name().as_deref(), Some("2/3"));
-        assert_eq!(Share::InDiff("a.diff".into()).name(), None);
+        let named = r"--re ^(subjects/qwen2/src/mlp\.rs:3:5: replace \+ with \- in mlp|subjects/qwen2/src/mlp\.rs:14:5: replace \+ with \- in mlp)$";
+        assert_eq!(
+            line(&Chosen::These(vec![survivor(3), survivor(14)])),
+            format!("{COMMON}{named} --file subjects/qwen2/src/**/*.rs")
+        );
     }
 }

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use apr_generation::{CausalLm, LogitRows, Logits, ModelError, log_probability, top_candidates};
+use apr_generation::{CausalLm, LogitRows, Logits, ModelError, argmax, log_probability};
 use apr_tokenizer::{TokenId, Tokenizer};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -167,7 +167,7 @@ pub fn record(
         let mut reply = Vec::with_capacity(n_tokens);
         let mut log_probabilities = Vec::with_capacity(n_tokens);
         while reply.len() < n_tokens {
-            let id = top_candidates(logits.last(), 1)[0].id;
+            let id = argmax(logits.last());
             reply.push(id.0);
             log_probabilities.push(log_probability(logits.last(), id));
             if reply.len() < n_tokens {
@@ -210,7 +210,7 @@ pub fn check(
                 logits = clock.decode(model, TokenId(case.reply[token - 1])).map_err(failed)?;
             }
             let found = log_probability(logits.last(), TokenId(id));
-            let best = top_candidates(logits.last(), 1)[0].id;
+            let best = argmax(logits.last());
             // Whichever of two that are as likely comes first is no change.
             let is_overtaken =
                 best.0 != id && log_probability(logits.last(), best) - found > canary.tolerance;

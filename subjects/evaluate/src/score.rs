@@ -1,6 +1,6 @@
 //! Log-probabilities of a text's tokens under a model, and beside them those of another.
 
-use apr_generation::{CausalLm, LogitRows, ModelError, log_sum_exp};
+use apr_generation::{CausalLm, LogitRows, ModelError, argmax, log_sum_exp};
 use apr_tokenizer::TokenId;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -187,11 +187,6 @@ fn position(logits: &[f32], others: Option<&[f32]>, next: TokenId) -> Sums {
         surprise,
         against: others_total - f64::from(others[next.index()]),
         divergence,
-        agreements: f64::from(u8::from(likeliest(logits) == likeliest(others))),
+        agreements: f64::from(u8::from(argmax(logits) == argmax(others))),
     }
-}
-
-/// The first of the largest.
-fn likeliest(logits: &[f32]) -> usize {
-    logits.iter().enumerate().fold(0, |best, (index, &logit)| if logit > logits[best] { index } else { best })
 }

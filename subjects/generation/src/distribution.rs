@@ -26,6 +26,17 @@ pub fn log_probability(logits: &[f32], id: TokenId) -> f64 {
     f64::from(logits[id.index()]) - log_sum_exp(logits)
 }
 
+/// The likeliest token, the lowest id among equals.
+///
+/// # Panics
+/// When there are no logits.
+pub fn argmax(logits: &[f32]) -> TokenId {
+    let is_higher = |index: usize, best: usize| logits[index].total_cmp(&logits[best]).is_gt();
+    let best = (1..logits.len()).fold(0, |best, index| if is_higher(index, best) { index } else { best });
+    assert!(!logits.is_empty(), "there are no logits");
+    TokenId(best as u32)
+}
+
 /// The `k` likeliest tokens with their probabilities, likeliest first, the lower id first among equals.
 pub fn top_candidates(logits: &[f32], k: usize) -> Vec<Candidate> {
     let log_sum = log_sum_exp(logits);
@@ -55,6 +66,14 @@ pub(crate) fn likeliest(logits: &[f32], k: usize) -> Vec<TokenId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_argmax_is_the_first_of_the_likeliest() {
+        for logits in [&[1.0, 3.0, 3.0, 2.0][..], &[5.0], &[-2.0, -1.0, -3.0], &[f32::NEG_INFINITY, 0.0]] {
+            assert_eq!(vec![argmax(logits)], likeliest(logits, 1), "{logits:?}");
+        }
+        assert_eq!(argmax(&[1.0, 3.0, 3.0, 2.0]), TokenId(1));
+    }
 
     #[test]
     fn probabilities_are_softmax_and_come_likeliest_first() {

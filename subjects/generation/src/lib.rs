@@ -10,7 +10,7 @@ mod probe;
 mod sampler;
 mod stop;
 
-pub use distribution::{Candidate, log_probability, log_sum_exp, top_candidates};
+pub use distribution::{Candidate, argmax, log_probability, log_sum_exp, top_candidates};
 pub use drafts::MAX_DRAFTS;
 pub use generate::{
     FinishReason, Generation, GenerationError, GenerationParams, Observer, Step, generate, generate_after,

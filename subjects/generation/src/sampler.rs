@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
-use crate::distribution::likeliest;
+use crate::distribution::{argmax, likeliest};
 
 /// How to choose; [`SamplingParams::greedy`] takes the likeliest token always.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +110,7 @@ impl Sampler {
             &penalised
         };
         if self.params.temperature == 0.0 {
-            return Ok(likeliest(logits, 1)[0]);
+            return Ok(argmax(logits));
         }
         let kept = self.keep(logits);
         let total: f64 = kept.iter().map(|token| token.weight).sum();

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use apr_format::AprFile;
-use apr_generation::{CausalLm, LogitRows, top_candidates};
+use apr_generation::{CausalLm, LogitRows, argmax};
 use apr_qwen2::{LoadOptions, Qwen2};
 use apr_tokenizer::TokenId;
 
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let start = Instant::now();
     for _ in 0..n_decode {
-        logits = model.decode(top_candidates(logits.last(), 1)[0].id)?;
+        logits = model.decode(argmax(logits.last()))?;
     }
     let decode_seconds = start.elapsed().as_secs_f64();
     println!(

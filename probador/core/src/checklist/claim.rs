@@ -138,6 +138,8 @@ pub enum Need {
     Model,
     /// A model file that is not a small stand-in for the released one.
     ReleaseModel,
+    /// A model so small that choosing its int4 values takes seconds.
+    SmallModel,
     /// A model that `golden/models.yaml` describes.
     KnownModel,
     /// The `apr` executable.
@@ -184,6 +186,7 @@ impl Keyword for Need {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("model", Self::Model),
         ("release-model", Self::ReleaseModel),
+        ("small-model", Self::SmallModel),
         ("known-model", Self::KnownModel),
         ("apr", Self::Apr),
         ("terminal", Self::Terminal),

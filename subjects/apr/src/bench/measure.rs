@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use apr_format::AprFile;
-use apr_generation::{CausalLm, LogitRows, top_candidates};
+use apr_generation::{CausalLm, LogitRows, argmax};
 use apr_qwen2::Qwen2;
 use apr_tensor::{Compute, Packing};
 use apr_tokenizer::TokenId;
@@ -184,12 +184,12 @@ fn run(model: &mut Qwen2, prompt: &[TokenId], n_decode: usize) -> Result<Times> 
     model.reset();
     let start = Instant::now();
     let mut logits = model.prefill(prompt, LogitRows::Last, None)?;
-    let mut id = top_candidates(logits.last(), 1)[0].id;
+    let mut id = argmax(logits.last());
     let prefill = start.elapsed().as_secs_f64();
     let start = Instant::now();
     for _ in 0..n_decode {
         logits = model.decode(id)?;
-        id = top_candidates(logits.last(), 1)[0].id;
+        id = argmax(logits.last());
     }
     Ok(Times { prefill, decode: start.elapsed().as_secs_f64() })
 }

@@ -1,10 +1,11 @@
 //! `apr bench`: figures that hang together, and flags that change what is measured.
 
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
-use crate::support::Place;
-
-const MODEL_BYTES: &str = "file_bytes";
+use crate::support::{Place, n_threads_called};
 
 fn measured(place: &Place, flags: &[&str]) -> Value {
     let mut args = vec!["bench", "model.apr", "--decode", "4", "--repeats", "2", "--json"];
@@ -22,9 +23,9 @@ fn bench_measures_every_length_and_its_figures_hang_together() {
     let place = Place::new();
     let report = measured(&place, &["--prompt", "8,100"]);
     assert_eq!(prompts(&report), [8, 100]);
-    assert_eq!(report[MODEL_BYTES], place.path("model.apr").metadata().unwrap().len());
+    assert_eq!(report["file_bytes"], place.path("model.apr").metadata().unwrap().len());
     let limits = &report["limits"];
-    assert!(limits["weight_bytes"].as_u64() < report[MODEL_BYTES].as_u64());
+    assert!(limits["weight_bytes"].as_u64() < report["file_bytes"].as_u64());
     assert_eq!(limits["is_integer"], false);
     for point in report["points"].as_array().unwrap() {
         let spread = |name: &str| {
@@ -69,10 +70,22 @@ fn bench_does_what_its_flags_say() {
 #[test]
 fn bench_reads_weights_where_it_is_told_to() {
     let place = Place::new();
-    let load_seconds =
-        |load: &str| measured(&place, &["--prompt", "3", "--load", load])["load_seconds"].clone();
-    assert!(load_seconds("mapped").is_number() && load_seconds("memory").is_number());
-    // A file that cannot be mapped can be copied: a pipe is neither.
+    let is_mapped = |load: &str| {
+        // Long enough to be looked at while it measures. The team is there once the weights are where they stay.
+        let args =
+            ["bench", "model.apr", "--repeats", "1000", "--prompt", "400", "--threads", "2", "--load", load];
+        let mut child =
+            place.command().args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while n_threads_called(child.id(), "team-") == 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        maps.contains("model.apr")
+    };
+    assert!(is_mapped("mapped") && !is_mapped("memory") && !is_mapped("auto"));
     for load in ["mapped", "memory", "auto"] {
         place.apr().args(["bench", "missing.apr", "--load", load]).assert().code(1);
     }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{CONTEXT, Place, checkpoint, shown};
+use crate::support::{CONTEXT, Place, checkpoint, n_threads_called, shown};
 
 /// The reply to `prompt` with these flags.
 #[track_caller]
@@ -261,12 +261,7 @@ fn threads_are_as_many_as_asked_for_and_change_nothing() {
         let mut child =
             place.command().args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         // Workers of the compute team, beside the main thread. The model is loaded before the prompt is read.
-        let n_workers = || {
-            let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
-            let names =
-                tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
-            names.filter(|name| name.starts_with("team-")).count()
-        };
+        let n_workers = || n_threads_called(child.id(), "team-");
         let deadline = Instant::now() + Duration::from_secs(30);
         while n_workers() < n_threads - 1 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
@@ -306,12 +301,7 @@ fn scoring_and_quantizing_run_on_as_many_threads_as_asked_for() {
             let mut child =
                 place.command().args(args).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
             // Both wait for their text.
-            let n_in_pool = || {
-                let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
-                let names =
-                    tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
-                names.filter(|name| name.starts_with("pool-")).count()
-            };
+            let n_in_pool = || n_threads_called(child.id(), "pool-");
             let deadline = Instant::now() + Duration::from_secs(30);
             while n_in_pool() < n_threads && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(10));

@@ -26,6 +26,13 @@ const INTERMEDIATE: usize = 96;
 const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
                         {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
+/// Threads of a process whose names begin so; a process that ended has none.
+pub(crate) fn n_threads_called(id: u32, prefix: &str) -> usize {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{id}/task")) else { return 0 };
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
 /// An empty folder with the small model in it.
 pub(crate) struct Place {
     folder: TempDir,
