@@ -5,6 +5,7 @@ pub mod attest;
 pub mod availability;
 pub mod checks;
 pub mod cli;
+mod code;
 pub mod commands;
 pub mod coverage;
 pub mod engine;
@@ -14,7 +15,6 @@ pub mod gate;
 pub mod golden;
 pub mod harness;
 pub mod impostors;
-pub mod lint;
 pub mod members;
 pub mod models;
 pub mod mutants;
@@ -31,6 +31,9 @@ pub mod selection;
 pub mod stored;
 pub mod tensors;
 pub mod workspace;
+
+/// Rules over syntax trees.
+pub use probador_lint as lint;
 
 /// The verdict core.
 pub use probador_core::{case, checklist, compare, generate, yaml};

@@ -205,8 +205,9 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 }
 
 /// What each crate of ours may depend on, of our crates. Whatever is not listed points the wrong way.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("probador-core", &[]),
+    ("probador-lint", &[]),
     ("apr-tensor", &[]),
     ("apr-tokenizer", &[]),
     ("apr-format", &["apr-tensor"]),

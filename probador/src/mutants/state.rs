@@ -4,12 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use syn::spanned::Spanned as _;
-
+use crate::code::{Parts, is_rust};
 use crate::coverage::test_files;
-use crate::lint::is_test_only;
 use crate::members::{Member, files};
+use serde::{Deserialize, Serialize};
 
 /// The folder of a crate that its tests lie in, beside those in its sources.
 const TESTS: &str = "tests/";
@@ -37,11 +35,11 @@ impl State {
             let (path, contents) = file?;
             let from_top = format!("{}/{path}", member.folder);
             if path.starts_with(TESTS) || test_files.contains(&from_top) {
-                shared.extend(Parts::of_tests(&path, &contents).hashes(&path));
+                shared.extend(hashes(&path, &Parts::of_tests(&path, &contents)));
             } else if path.starts_with("src/") && is_rust(&path) {
                 let parts = Parts::of(&contents);
                 let code = blake3::hash(&parts.code).to_hex().to_string();
-                let state = Self { code, tests: parts.hashes(&path).collect() };
+                let state = Self { code, tests: hashes(&path, &parts).collect() };
                 states.insert(from_top, state);
             }
         }
@@ -57,95 +55,9 @@ impl State {
     }
 }
 
-fn is_rust(path: &str) -> bool {
-    Path::new(path).extension().is_some_and(|extension| extension == "rs")
-}
-
-/// A file, taken apart.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Parts {
-    /// What is compiled without tests, or is no Rust.
-    code: Vec<u8>,
-    /// What only tests see, an item each.
-    tests: Vec<Vec<u8>>,
-}
-
-impl Parts {
-    /// Of a file that only tests see.
-    fn of_tests(path: &str, contents: &[u8]) -> Self {
-        let tests = match parse(contents).filter(|_| is_rust(path)) {
-            Some((text, syntax)) => syntax.items.iter().flat_map(|item| texts(text, item)).collect(),
-            None => vec![contents.to_vec()],
-        };
-        Self { code: Vec::new(), tests }
-    }
-
-    /// Of a source file.
-    fn of(contents: &[u8]) -> Self {
-        let Some((text, syntax)) = parse(contents) else {
-            return Self { code: contents.to_vec(), tests: Vec::new() };
-        };
-        let mut parts = Self::default();
-        let mut from = 0;
-        for item in syntax.items.iter().filter(|item| is_for_tests_only(item)) {
-            let range = item.span().byte_range();
-            parts.code.extend(&text.as_bytes()[from..range.start]);
-            from = range.end;
-            match item {
-                syn::Item::Mod(syn::ItemMod { content: Some((_, items)), .. }) => {
-                    parts.tests.extend(items.iter().flat_map(|item| texts(text, item)));
-                }
-                item => parts.tests.extend(texts(text, item)),
-            }
-        }
-        parts.code.extend(&text.as_bytes()[from..]);
-        // Blank lines before the tests are none of the code.
-        parts.code.truncate(parts.code.trim_ascii_end().len());
-        parts
-    }
-
-    /// A hash for each test.
-    fn hashes<'p>(&'p self, path: &'p str) -> impl Iterator<Item = String> + 'p {
-        self.tests.iter().map(move |test| short_hash(path, test))
-    }
-}
-
-fn parse(contents: &[u8]) -> Option<(&str, syn::File)> {
-    let text = std::str::from_utf8(contents).ok()?;
-    Some((text, syn::parse_file(text).ok()?))
-}
-
-fn is_for_tests_only(item: &syn::Item) -> bool {
-    match item {
-        syn::Item::Mod(item) => is_test_only(&item.attrs),
-        syn::Item::Fn(item) => is_test_only(&item.attrs),
-        syn::Item::Use(item) => is_test_only(&item.attrs),
-        _ => false,
-    }
-}
-
-/// An item as it is written; each name that a `use` brings in by itself, since a new test often needs one more.
-fn texts(text: &str, item: &syn::Item) -> Vec<Vec<u8>> {
-    match item {
-        syn::Item::Use(item) => {
-            let mut names = Vec::new();
-            names_of(&item.tree, "use", &mut names);
-            names
-        }
-        item => vec![text.as_bytes()[item.span().byte_range()].to_vec()],
-    }
-}
-
-fn names_of(tree: &syn::UseTree, before: &str, names: &mut Vec<Vec<u8>>) {
-    match tree {
-        syn::UseTree::Path(path) => names_of(&path.tree, &format!("{before} {}", path.ident), names),
-        syn::UseTree::Group(group) => group.items.iter().for_each(|tree| names_of(tree, before, names)),
-        syn::UseTree::Name(name) => names.push(format!("{before} {}", name.ident).into_bytes()),
-        syn::UseTree::Rename(name) => {
-            names.push(format!("{before} {} as {}", name.ident, name.rename).into_bytes());
-        }
-        syn::UseTree::Glob(_) => names.push(format!("{before} *").into_bytes()),
-    }
+/// A hash for each test in the file at `path`.
+fn hashes(path: &str, parts: &Parts) -> impl Iterator<Item = String> {
+    parts.tests.iter().map(move |test| short_hash(path, test))
 }
 
 fn short_hash(path: &str, part: &[u8]) -> String {
@@ -220,23 +132,5 @@ mod tests {
         ] {
             assert!(!adds(&library, &test), "{what}");
         }
-    }
-
-    #[test]
-    fn what_is_for_tests_alone_is_taken_apart_item_by_item() {
-        let text = "fn a() {}\n#[cfg(test)]\nuse b::{self, *};\n#[cfg(test)]\nfn c() {}\n#[cfg(test)]\nmod tests;\nstruct D;\n";
-        let parts = Parts::of(text.as_bytes());
-        assert_eq!(String::from_utf8(parts.code).unwrap(), "fn a() {}\n\n\n\nstruct D;");
-        let tests: Vec<String> =
-            parts.tests.into_iter().map(|test| String::from_utf8(test).unwrap()).collect();
-        assert_eq!(tests, ["use b self", "use b *", "#[cfg(test)]\nfn c() {}", "#[cfg(test)]\nmod tests;"]);
-    }
-
-    #[test]
-    fn what_is_no_rust_counts_whole() {
-        let parts = Parts::of(b"fn {");
-        assert_eq!(parts, Parts { code: b"fn {".to_vec(), tests: vec![] });
-        let parts = Parts::of_tests("tests/data.bin", &[0xff]);
-        assert_eq!(parts, Parts { code: vec![], tests: vec![vec![0xff]] });
     }
 }

@@ -7,13 +7,14 @@ use apr_format::AprFile;
 
 use super::Target;
 use crate::checklist::{Check, Checklist, Claim, Fault, SourceText};
+use crate::code::code_hash;
 use crate::models::ModelChoice;
-use crate::stored::tree_hash;
 use crate::workspace::Workspace;
 
 /// The parts of the engine that decide a verdict. What prints and writes it is not among them.
 const JUDGES: [&str; 16] = [
     "availability.rs",
+    "code.rs",
     "engine.rs",
     "models.rs",
     "stored.rs",
@@ -21,7 +22,6 @@ const JUDGES: [&str; 16] = [
     "coverage",
     "faults",
     "golden",
-    "lint",
     "members.rs",
     "mutants",
     "playbook",
@@ -43,11 +43,13 @@ impl Keys {
     pub fn new(workspace: &Workspace, model: &ModelChoice) -> anyhow::Result<Self> {
         let root = workspace.root();
         let mut common = blake3::Hasher::new();
-        common.update(b"probador proof 2\0");
+        common.update(b"probador proof 3\0");
         for judge in JUDGES {
-            update(&mut common, &tree_hash(&root.join("probador/src").join(judge))?);
+            update(&mut common, &code_hash(&root.join("probador/src").join(judge))?);
         }
-        update(&mut common, &tree_hash(&root.join("probador/core/src"))?);
+        for below in ["probador/core/src", "probador/lint/src"] {
+            update(&mut common, &code_hash(&root.join(below))?);
+        }
         update(&mut common, &subjects_hash(&root.join("subjects"))?);
         // What the goldens of the model say is hashed in their manifest, file by file.
         let golden = root.join("golden");
@@ -86,7 +88,7 @@ impl Keys {
     pub fn of_all(&self, checklist: &Checklist, code: &[&Path]) -> anyhow::Result<String> {
         let mut hasher = self.common.clone();
         for path in code {
-            update(&mut hasher, &tree_hash(path)?);
+            update(&mut hasher, &code_hash(path)?);
         }
         let faults: Vec<&Fault> = checklist.faults().values().collect();
         for claim in checklist.claims() {
@@ -106,7 +108,7 @@ fn model_hash(path: &Path) -> anyhow::Result<String> {
     Ok(AprFile::open(path)?.root_hash().to_owned())
 }
 
-/// What the crates in `folder` are built from. Their tests are no part of what is judged.
+/// What the crates in `folder` are built from. Tests are no part of what is judged.
 fn subjects_hash(folder: &Path) -> anyhow::Result<String> {
     let failed = || format!("failed to read `{}`", folder.display());
     let mut crates = Vec::new();
@@ -121,7 +123,7 @@ fn subjects_hash(folder: &Path) -> anyhow::Result<String> {
     for path in crates {
         update(&mut hasher, &path.strip_prefix(folder)?.to_string_lossy());
         update(&mut hasher, &std::fs::read_to_string(path.join("Cargo.toml")).unwrap_or_default());
-        update(&mut hasher, &tree_hash(&path.join("src"))?);
+        update(&mut hasher, &code_hash(&path.join("src"))?);
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
@@ -140,6 +142,7 @@ mod tests {
             subjects_hash(folder.path()).unwrap()
         };
         let first = write("qwen2/src/lib.rs", "pub fn a() {}");
+        assert_eq!(write("qwen2/src/lib.rs", "pub fn a() {}\n#[cfg(test)]\nmod tests {}\n"), first);
         assert_eq!(write("qwen2/tests/a.rs", "fn b() {}"), first);
         assert_eq!(write("fuzz/hostile/a", "x"), first);
         let with_manifest = write("qwen2/Cargo.toml", "[package]");

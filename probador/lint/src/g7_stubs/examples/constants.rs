@@ -1,6 +1,6 @@
 //! Replies and logits that are the same whatever the prompt is, and sleeping to look busy.
 
-use crate::lint::rule::Example;
+use crate::rule::Example;
 
 pub(super) const CONSTANTS: [Example; 5] = [
     Example {

@@ -25,7 +25,7 @@ mod tree;
 
 use std::path::Path;
 
-pub(crate) use attributes::is_test_only;
+pub use attributes::is_test_only;
 pub use finding::Finding;
 pub use j24_performance_crates::CHOSEN as PERFORMANCE_CRATES;
 pub use rule::{Example, Kind, RULES, Rule};
@@ -109,6 +109,11 @@ fn run_tree(tree: &Tree, rules: &[&Rule]) -> Result<Linted, LintError> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    /// The checkout that this is built in.
+    pub(crate) fn checkout() -> &'static Path {
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+    }
 
     use super::*;
 
@@ -207,8 +212,7 @@ mod tests {
 
     #[test]
     fn our_own_tree_has_no_finding_and_both_inventories() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let linted = run(root, &RULES).unwrap();
+        let linted = run(checkout(), &RULES).unwrap();
         assert!(
             linted.n_crates >= 8 && linted.n_files >= 50,
             "{} crates, {} files",

@@ -288,8 +288,8 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::MAX_CALLEES;
-    use crate::lint::tree::Tree;
-    use crate::lint::{find, run_tree};
+    use crate::tree::Tree;
+    use crate::{find, run_tree};
 
     /// How often G7 flags a constant that is said by a method which `n` types have.
     fn n_flagged(n: usize) -> usize {

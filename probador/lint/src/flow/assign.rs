@@ -170,7 +170,7 @@ impl<'t> Interpreter<'_, 't> {
 }
 
 /// Whether a type is or holds text.
-pub(in crate::lint) fn holds_text(ty: &syn::Type) -> bool {
+pub(crate) fn holds_text(ty: &syn::Type) -> bool {
     struct Text(bool);
     impl<'ast> syn::visit::Visit<'ast> for Text {
         fn visit_path_segment(&mut self, segment: &'ast syn::PathSegment) {

@@ -17,30 +17,30 @@ use super::value::Place;
 
 /// The expressions inside each macro call, by where it stands.
 #[derive(Default)]
-pub(in crate::lint) struct Macros(BTreeMap<Place, Expanded>);
+pub(crate) struct Macros(BTreeMap<Place, Expanded>);
 
 /// What a macro call holds.
 #[derive(Default)]
-pub(in crate::lint) struct Expanded {
+pub(crate) struct Expanded {
     /// Its arguments, or what of its tokens are expressions.
-    pub(in crate::lint) expressions: Vec<syn::Expr>,
+    pub(crate) expressions: Vec<syn::Expr>,
     /// Statics that it declares, as `lazy_static!` and `thread_local!` do.
     statics: Vec<(String, syn::Expr)>,
 }
 
 /// A struct or enum of the tree.
 #[derive(Default)]
-pub(in crate::lint) struct TypeInfo<'t> {
+pub(crate) struct TypeInfo<'t> {
     /// Fields with a name, and those without by their index; of all variants.
-    pub(in crate::lint) fields: BTreeMap<String, &'t syn::Type>,
+    pub(crate) fields: BTreeMap<String, &'t syn::Type>,
     /// What it derives.
     derives: BTreeSet<String>,
 }
 
 /// The tree, indexed.
-pub(in crate::lint) struct Program<'t> {
-    pub(in crate::lint) graph: &'t CallGraph<'t>,
-    pub(in crate::lint) files: Vec<&'t str>,
+pub(crate) struct Program<'t> {
+    pub(crate) graph: &'t CallGraph<'t>,
+    pub(crate) files: Vec<&'t str>,
     macros: &'t Macros,
     types: BTreeMap<String, TypeInfo<'t>>,
     traits: BTreeSet<String>,
@@ -52,7 +52,7 @@ pub(in crate::lint) struct Program<'t> {
 
 impl Macros {
     /// Parses what it can of every macro call in the subjects.
-    pub(in crate::lint) fn of(tree: &Tree) -> Self {
+    pub(crate) fn of(tree: &Tree) -> Self {
         let mut collector = MacroCollector { file: 0, found: BTreeMap::new() };
         for (index, file) in sources(tree).enumerate() {
             collector.file = index;
@@ -68,7 +68,7 @@ fn sources(tree: &Tree) -> impl Iterator<Item = &super::super::tree::SourceFile>
 }
 
 impl<'t> Program<'t> {
-    pub(in crate::lint) fn new(tree: &'t Tree, graph: &'t CallGraph<'t>, macros: &'t Macros) -> Self {
+    pub(crate) fn new(tree: &'t Tree, graph: &'t CallGraph<'t>, macros: &'t Macros) -> Self {
         let mut declared =
             Declared { file: 0, types: BTreeMap::new(), traits: BTreeSet::new(), constants: BTreeMap::new() };
         let mut files = Vec::new();
@@ -100,29 +100,29 @@ impl<'t> Program<'t> {
     }
 
     /// The index of the file that a function is in.
-    pub(in crate::lint) fn file_of(&self, function: usize) -> usize {
+    pub(crate) fn file_of(&self, function: usize) -> usize {
         self.file_of.get(self.graph.functions[function].file).copied().unwrap_or_default()
     }
 
     /// What the macro call at `span` holds.
-    pub(in crate::lint) fn macro_at(&self, file: usize, span: Span) -> &'t [syn::Expr] {
+    pub(crate) fn macro_at(&self, file: usize, span: Span) -> &'t [syn::Expr] {
         let place = (file, span.start().line, span.start().column + 1);
         self.macros.0.get(&place).map_or(&[], |expanded| &expanded.expressions)
     }
 
     /// The path that a name in `function` stands for, imports followed.
-    pub(in crate::lint) fn path_at(&self, function: usize, span: Span) -> Option<&'t [String]> {
+    pub(crate) fn path_at(&self, function: usize, span: Span) -> Option<&'t [String]> {
         self.paths[function].get(&(span.start().line, span.start().column + 1)).copied()
     }
 
     /// The functions that a path in `function` can mean.
-    pub(in crate::lint) fn callees(&self, function: usize, path: &[String], at: SpanKey) -> Vec<usize> {
+    pub(crate) fn callees(&self, function: usize, path: &[String], at: SpanKey) -> Vec<usize> {
         self.graph.resolve(&self.graph.functions[function], &Call::Path(path.to_vec(), at))
     }
 
     /// The methods called `name` that a value of type `ty` can have: the type's own, and where it is a trait every
     /// implementation's.
-    pub(in crate::lint) fn methods_of(&self, ty: &str, name: &str) -> Vec<usize> {
+    pub(crate) fn methods_of(&self, ty: &str, name: &str) -> Vec<usize> {
         let of = |&&index: &&usize| {
             let function = &self.graph.functions[index];
             function.self_type.as_deref() == Some(ty) || function.implements.as_deref() == Some(ty)
@@ -146,22 +146,22 @@ impl<'t> Program<'t> {
     }
 
     /// Every method of this name.
-    pub(in crate::lint) fn methods_called(&self, name: &str) -> &[usize] {
+    pub(crate) fn methods_called(&self, name: &str) -> &[usize] {
         self.methods.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The type of this name, where the tree declares it.
-    pub(in crate::lint) fn type_info(&self, name: &str) -> Option<&TypeInfo<'t>> {
+    pub(crate) fn type_info(&self, name: &str) -> Option<&TypeInfo<'t>> {
         self.types.get(name)
     }
 
     /// The initialisers of the constants and statics of this name.
-    pub(in crate::lint) fn constants(&self, name: &str) -> &[(usize, &'t syn::Expr)] {
+    pub(crate) fn constants(&self, name: &str) -> &[(usize, &'t syn::Expr)] {
         self.constants.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The first type of the tree that `ty` names, references and containers looked through.
-    pub(in crate::lint) fn type_in(&self, ty: &syn::Type, self_type: Option<&str>) -> Option<Rc<str>> {
+    pub(crate) fn type_in(&self, ty: &syn::Type, self_type: Option<&str>) -> Option<Rc<str>> {
         struct Names<'p, 't>(&'p Program<'t>, Option<&'p str>, Option<Rc<str>>);
         impl<'ast> Visit<'ast> for Names<'_, '_> {
             fn visit_path_segment(&mut self, segment: &'ast syn::PathSegment) {
@@ -181,7 +181,7 @@ impl<'t> Program<'t> {
 
 impl TypeInfo<'_> {
     /// Whether a parser of command lines or requests makes it.
-    pub(in crate::lint) fn is_parsed(&self) -> bool {
+    pub(crate) fn is_parsed(&self) -> bool {
         ["Parser", "Args", "Deserialize", "StructOpt", "FromArgs"]
             .iter()
             .any(|name| self.derives.contains(*name))

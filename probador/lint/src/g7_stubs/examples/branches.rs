@@ -1,6 +1,6 @@
 //! Replies chosen in a branch: by a search, a pattern, an intent.
 
-use crate::lint::rule::Example;
+use crate::rule::Example;
 
 pub(super) const BRANCHES: [Example; 8] = [
     Example {

@@ -5,77 +5,77 @@ use std::rc::Rc;
 
 /// A set of origins.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(in crate::lint) struct Origins(u32);
+pub(crate) struct Origins(u32);
 
 impl Origins {
-    pub(in crate::lint) const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
     /// What a user wrote, whole or altered as a whole.
-    pub(in crate::lint) const PROMPT: Self = Self(1);
+    pub(crate) const PROMPT: Self = Self(1);
     /// A piece of what a user wrote: a word, a character, a token.
-    pub(in crate::lint) const PIECE: Self = Self(1 << 1);
+    pub(crate) const PIECE: Self = Self(1 << 1);
     /// How long it is; not what it says.
-    pub(in crate::lint) const LENGTH: Self = Self(1 << 2);
+    pub(crate) const LENGTH: Self = Self(1 << 2);
     /// An argument of the command line as it was typed: it may be a verb or an option.
-    pub(in crate::lint) const ARGUMENT: Self = Self(1 << 3);
+    pub(crate) const ARGUMENT: Self = Self(1 << 3);
     /// Text in the source.
-    pub(in crate::lint) const LITERAL: Self = Self(1 << 4);
+    pub(crate) const LITERAL: Self = Self(1 << 4);
     /// Text in the source that reads like a sentence.
-    pub(in crate::lint) const PROSE: Self = Self(1 << 5);
+    pub(crate) const PROSE: Self = Self(1 << 5);
     /// A list of numbers in the source.
-    pub(in crate::lint) const NUMBERS: Self = Self(1 << 6);
+    pub(crate) const NUMBERS: Self = Self(1 << 6);
     /// A draw, a clock or a counter.
-    pub(in crate::lint) const CHANCE: Self = Self(1 << 7);
+    pub(crate) const CHANCE: Self = Self(1 << 7);
     /// The content of a file.
-    pub(in crate::lint) const FILE: Self = Self(1 << 8);
+    pub(crate) const FILE: Self = Self(1 << 8);
     /// Something whose source is not here.
-    pub(in crate::lint) const OPAQUE: Self = Self(1 << 9);
+    pub(crate) const OPAQUE: Self = Self(1 << 9);
     /// What a model computed.
-    pub(in crate::lint) const MODEL: Self = Self(1 << 10);
+    pub(crate) const MODEL: Self = Self(1 << 10);
     /// Chosen by what a prompt says.
-    pub(in crate::lint) const CHOSEN: Self = Self(1 << 11);
+    pub(crate) const CHOSEN: Self = Self(1 << 11);
     /// Chosen so by a search in the prompt, a hash of it or a look-up with it, not by one word that may be a command.
-    pub(in crate::lint) const SURE: Self = Self(1 << 12);
+    pub(crate) const SURE: Self = Self(1 << 12);
     /// Picked out of a table by something that no model computed.
-    pub(in crate::lint) const PICKED: Self = Self(1 << 13);
+    pub(crate) const PICKED: Self = Self(1 << 13);
     /// A stream that people or clients read.
-    pub(in crate::lint) const STREAM: Self = Self(1 << 14);
+    pub(crate) const STREAM: Self = Self(1 << 14);
     /// Finds text: a regular expression, an automaton, a map, a hasher.
-    pub(in crate::lint) const MATCHER: Self = Self(1 << 15);
+    pub(crate) const MATCHER: Self = Self(1 << 15);
     /// A function that the caller hands in; what it is called with leaves.
-    pub(in crate::lint) const CALLBACK: Self = Self(1 << 16);
+    pub(crate) const CALLBACK: Self = Self(1 << 16);
     /// A value as a parser of command lines or requests made it; its fields are what a user wrote.
-    pub(in crate::lint) const RAW: Self = Self(1 << 17);
+    pub(crate) const RAW: Self = Self(1 << 17);
     /// A count that grows from call to call.
-    pub(in crate::lint) const VARIES: Self = Self(1 << 18);
+    pub(crate) const VARIES: Self = Self(1 << 18);
     /// What a formatter of `Display` writes into.
-    pub(in crate::lint) const FORMATTER: Self = Self(1 << 19);
+    pub(crate) const FORMATTER: Self = Self(1 << 19);
     /// A value that is followed to see where it goes.
-    pub(in crate::lint) const PROBE: Self = Self(1 << 20);
+    pub(crate) const PROBE: Self = Self(1 << 20);
     /// A canned text that stands in for what a model might have said, whatever else was said beside it.
-    pub(in crate::lint) const INSTEAD: Self = Self(1 << 21);
+    pub(crate) const INSTEAD: Self = Self(1 << 21);
 
     /// What a user wrote, in whole or in part.
-    pub(in crate::lint) const SAID: Self = Self(0b11);
+    pub(crate) const SAID: Self = Self(0b11);
     /// The marks of a choice by what a prompt says.
-    pub(in crate::lint) const CHOICE: Self = Self(1 << 11 | 1 << 12);
+    pub(crate) const CHOICE: Self = Self(1 << 11 | 1 << 12);
     /// Text or numbers that stand in the source.
-    pub(in crate::lint) const CANNED: Self = Self(0b111 << 4);
+    pub(crate) const CANNED: Self = Self(0b111 << 4);
     /// What a model could be made of.
-    pub(in crate::lint) const STATE: Self = Self(0b11 << 8);
+    pub(crate) const STATE: Self = Self(0b11 << 8);
 
     /// Whether the two have anything in common.
-    pub(in crate::lint) fn any(self, other: Self) -> bool {
+    pub(crate) fn any(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
     /// Whether all of `other` is here.
-    pub(in crate::lint) fn all(self, other: Self) -> bool {
+    pub(crate) fn all(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// Without `other`.
     #[must_use]
-    pub(in crate::lint) fn without(self, other: Self) -> Self {
+    pub(crate) fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 }
@@ -101,31 +101,31 @@ impl BitAnd for Origins {
 }
 
 /// Where something stands: the file's index and line and column, from 1.
-pub(in crate::lint) type Place = (usize, usize, usize);
+pub(crate) type Place = (usize, usize, usize);
 
 /// A value as the interpreter sees it.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
-pub(in crate::lint) struct Value {
-    pub(in crate::lint) origins: Origins,
+pub(crate) struct Value {
+    pub(crate) origins: Origins,
     /// A type of the tree.
-    pub(in crate::lint) ty: Option<Rc<str>>,
+    pub(crate) ty: Option<Rc<str>>,
     /// The literal in the source that tells most.
-    pub(in crate::lint) literal: Option<Place>,
+    pub(crate) literal: Option<Place>,
 }
 
 impl Value {
-    pub(in crate::lint) fn of(origins: Origins) -> Self {
+    pub(crate) fn of(origins: Origins) -> Self {
         Self { origins, ty: None, literal: None }
     }
 
     /// This value or that one.
     #[must_use]
-    pub(in crate::lint) fn or(mut self, other: &Self) -> Self {
+    pub(crate) fn or(mut self, other: &Self) -> Self {
         self.join(other);
         self
     }
 
-    pub(in crate::lint) fn join(&mut self, other: &Self) {
+    pub(crate) fn join(&mut self, other: &Self) {
         let tells = |value: &Self| {
             let origins = value.origins;
             let prose = u8::from(origins.any(Origins::PROSE | Origins::NUMBERS));
@@ -145,32 +145,32 @@ impl Value {
 
     /// With more origins.
     #[must_use]
-    pub(in crate::lint) fn with(mut self, origins: Origins) -> Self {
+    pub(crate) fn with(mut self, origins: Origins) -> Self {
         self.origins |= origins;
         self
     }
 
     /// With fewer origins.
     #[must_use]
-    pub(in crate::lint) fn without(mut self, origins: Origins) -> Self {
+    pub(crate) fn without(mut self, origins: Origins) -> Self {
         self.origins = self.origins.without(origins);
         self
     }
 
-    pub(in crate::lint) fn any(&self, origins: Origins) -> bool {
+    pub(crate) fn any(&self, origins: Origins) -> bool {
         self.origins.any(origins)
     }
 
     /// As a value of this type.
     #[must_use]
-    pub(in crate::lint) fn typed(mut self, ty: Option<Rc<str>>) -> Self {
+    pub(crate) fn typed(mut self, ty: Option<Rc<str>>) -> Self {
         self.ty = ty.or(self.ty);
         self
     }
 }
 
 /// Whether text in the source reads like something that is said: a sentence, or a long stretch that may encode one.
-pub(in crate::lint) fn is_prose(text: &str) -> bool {
+pub(crate) fn is_prose(text: &str) -> bool {
     let text = strip_fields(text);
     let text = text.trim();
     let lower = text.to_lowercase();
@@ -200,12 +200,12 @@ pub(in crate::lint) fn is_prose(text: &str) -> bool {
 }
 
 /// Whether the text says anything at all.
-pub(in crate::lint) fn is_text(text: &str) -> bool {
+pub(crate) fn is_text(text: &str) -> bool {
     strip_fields(text).chars().any(char::is_alphanumeric)
 }
 
 /// Whether a text says what follows it, or asks for input.
-pub(in crate::lint) fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     let text = text.trim();
     text.ends_with([':', '>']) && text.split_whitespace().count() <= 4
 }

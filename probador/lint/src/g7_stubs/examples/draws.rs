@@ -1,6 +1,6 @@
 //! Replies picked by nothing that a model computed.
 
-use crate::lint::rule::Example;
+use crate::rule::Example;
 
 pub(super) const DRAWS: [Example; 4] = [
     Example {

@@ -310,7 +310,7 @@ fn is_handler(function: &Function<'_>) -> bool {
 }
 
 /// Functions that are handed to a router.
-pub(in crate::lint) fn handlers(program: &Program<'_>) -> BTreeSet<usize> {
+pub(crate) fn handlers(program: &Program<'_>) -> BTreeSet<usize> {
     struct Routes<'p, 't> {
         program: &'p Program<'t>,
         function: usize,

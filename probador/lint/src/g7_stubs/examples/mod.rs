@@ -8,10 +8,10 @@ mod sources;
 mod tables;
 
 use super::super::rule::Example;
-pub(in crate::lint) use innocent::MUST_NOT_FLAG;
+pub(crate) use innocent::MUST_NOT_FLAG;
 
 /// Every disguise; the first of each family is planted as a fault.
-pub(in crate::lint) const MUST_FLAG: &[Example] = &[
+pub(crate) const MUST_FLAG: &[Example] = &[
     branches::BRANCHES[0],
     branches::BRANCHES[1],
     branches::BRANCHES[2],

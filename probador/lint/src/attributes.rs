@@ -3,7 +3,7 @@
 use proc_macro2::{TokenStream, TokenTree};
 
 /// Whether an item is compiled for tests only: `#[test]`, or a `cfg` that asks for `test`.
-pub(crate) fn is_test_only(attributes: &[syn::Attribute]) -> bool {
+pub fn is_test_only(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let path = attribute.path();
         path.is_ident("test")

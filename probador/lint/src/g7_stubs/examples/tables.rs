@@ -1,6 +1,6 @@
 //! Replies looked up: by a hash, in a table, in a file, as tokens.
 
-use crate::lint::rule::Example;
+use crate::rule::Example;
 
 pub(super) const TABLES: [Example; 12] = [
     Example {

@@ -1,8 +1,8 @@
 //! What looks like a canned reply and is none.
 
-use crate::lint::rule::Example;
+use crate::rule::Example;
 
-pub(in crate::lint) const MUST_NOT_FLAG: &[Example] = &[
+pub(crate) const MUST_NOT_FLAG: &[Example] = &[
     Example {
         what: "a chat over a model of its own: slash commands, an empty line, leaving, a stop string, a seeded draw",
         files: &[(

@@ -150,10 +150,9 @@ fn as_uri(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Finding, Suppressed};
     use super::*;
-    use crate::lint::{self, RULES};
-    use crate::workspace::Workspace;
+    use crate::Suppressed;
+    use crate::tests::checkout;
 
     #[test]
     fn a_log_names_rule_place_and_reason() {
@@ -197,7 +196,7 @@ mod tests {
     /// Our own tree's log as types that were made from the published schema.
     #[test]
     fn a_log_is_what_the_published_schema_asks_for() {
-        let linted = lint::run(Workspace::find(None).unwrap().root(), &RULES).unwrap();
+        let linted = crate::run(checkout(), &RULES).unwrap();
         let log = serde_json::to_value(sarif(&linted)).unwrap();
         let read: serde_sarif::sarif::Sarif = serde_json::from_value(log.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), log, "a key that the schema does not know is lost");

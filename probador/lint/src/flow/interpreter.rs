@@ -17,7 +17,7 @@ const MAX_DEPTH: usize = 48;
 
 /// How text leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::lint) enum Leaves {
+pub(crate) enum Leaves {
     /// Printed, written to a stream or sent.
     Printed,
     /// Returned to a framework that answers a client with it.
@@ -28,13 +28,13 @@ pub(in crate::lint) enum Leaves {
 
 /// Text that leaves, and where.
 #[derive(Clone, Debug)]
-pub(in crate::lint) struct Emission {
-    pub(in crate::lint) value: Value,
-    pub(in crate::lint) place: Place,
-    pub(in crate::lint) leaves: Leaves,
-    pub(in crate::lint) function: usize,
+pub(crate) struct Emission {
+    pub(crate) value: Value,
+    pub(crate) place: Place,
+    pub(crate) leaves: Leaves,
+    pub(crate) function: usize,
     /// Whether a prompt had been read before.
-    pub(in crate::lint) after_prompt: bool,
+    pub(crate) after_prompt: bool,
 }
 
 /// What a call came to.
@@ -48,7 +48,7 @@ pub(super) struct Outcome {
 pub(super) type Key = (usize, Vec<(Origins, Option<Rc<str>>)>, Origins);
 
 /// The interpreter and what it has learned.
-pub(in crate::lint) struct Interpreter<'p, 't> {
+pub(crate) struct Interpreter<'p, 't> {
     pub(super) program: &'p Program<'t>,
     /// What fields were given, by type (empty where it is unknown) and name.
     pub(super) fields: BTreeMap<(Rc<str>, String), Value>,
@@ -64,14 +64,14 @@ pub(in crate::lint) struct Interpreter<'p, 't> {
     depth: usize,
     n_runs: usize,
     /// What left since the last entry.
-    pub(in crate::lint) emissions: Vec<Emission>,
+    pub(crate) emissions: Vec<Emission>,
     /// Functions that had a prompt in their hands.
-    pub(in crate::lint) handle_prompts: BTreeSet<usize>,
+    pub(crate) handle_prompts: BTreeSet<usize>,
     pub(super) has_read: bool,
     /// Whether a prompt was handed to a function whose source is not in the tree.
-    pub(in crate::lint) handed_out: bool,
+    pub(crate) handed_out: bool,
     /// Whether a field was learned to hold more than before.
-    pub(in crate::lint) learned: bool,
+    pub(crate) learned: bool,
 }
 
 /// A function while it is run.
@@ -107,7 +107,7 @@ impl Frame<'_> {
 }
 
 impl<'p, 't> Interpreter<'p, 't> {
-    pub(in crate::lint) fn new(program: &'p Program<'t>) -> Self {
+    pub(crate) fn new(program: &'p Program<'t>) -> Self {
         Self {
             program,
             fields: BTreeMap::new(),
@@ -129,7 +129,7 @@ impl<'p, 't> Interpreter<'p, 't> {
 
     /// Runs `function` from outside with these arguments, and returns what it returned; what left meanwhile is in
     /// `emissions`.
-    pub(in crate::lint) fn enter(&mut self, function: usize, arguments: Vec<Value>) -> (Value, Vec<Value>) {
+    pub(crate) fn enter(&mut self, function: usize, arguments: Vec<Value>) -> (Value, Vec<Value>) {
         self.memo.clear();
         self.recursive.clear();
         self.constants.clear();
@@ -142,7 +142,7 @@ impl<'p, 't> Interpreter<'p, 't> {
     }
 
     /// Whether a prompt was read since the last entry.
-    pub(in crate::lint) fn has_prompt(&self) -> bool {
+    pub(crate) fn has_prompt(&self) -> bool {
         self.has_read
     }
 
@@ -390,7 +390,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::MAX_DEPTH;
-    use crate::lint::{find, run};
+    use crate::{find, run};
 
     /// What G7 says of a program that hands its prompt through `n` functions to one that looks into it.
     fn said_through(n: usize) -> Vec<String> {

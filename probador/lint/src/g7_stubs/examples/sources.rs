@@ -1,6 +1,6 @@
 //! Prompts that come in by a command line, the environment, a reader or a request.
 
-use crate::lint::rule::Example;
+use crate::rule::Example;
 
 pub(super) const SOURCES: [Example; 2] = [
     Example {
