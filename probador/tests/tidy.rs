@@ -406,26 +406,20 @@ fn compiled_twice(built: &str, tested: &str) -> Vec<String> {
 
 #[test]
 fn the_build_and_its_tests_share_their_dependencies() {
-    let tree = |edges: &str| {
+    let tree = |of: &[&str], edges: &str| {
         let tree = Command::new(env!("CARGO"))
-            .args([
-                "tree",
-                "--workspace",
-                "--offline",
-                "--prefix",
-                "none",
-                "--format",
-                "{p} {f}",
-                "--edges",
-                edges,
-            ])
+            .args(["tree", "--offline", "--prefix", "none", "--format", "{p} {f}", "--edges", edges])
+            .args(of)
             .current_dir(root())
             .output()
             .unwrap();
         assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
         String::from_utf8(tree.stdout).unwrap()
     };
-    assert_tidy(&compiled_twice(&tree("normal,build"), &tree("normal,build,dev")));
+    let built = tree(&["--workspace"], "normal,build");
+    assert_tidy(&compiled_twice(&built, &tree(&["--workspace"], "normal,build,dev")));
+    // What `cargo probador` builds.
+    assert_tidy(&compiled_twice(&tree(&["--package", "probador"], "normal,build"), &built));
 }
 
 #[test]
