@@ -110,12 +110,12 @@ fn run_tree(tree: &Tree, rules: &[&Rule]) -> Result<Linted, LintError> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::*;
+
     /// The checkout that this is built in.
     pub(crate) fn checkout() -> &'static Path {
         Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
     }
-
-    use super::*;
 
     fn flagged(rule: &Rule, example: &Example) -> Vec<(String, usize)> {
         let linted = run_tree(&example.tree().unwrap(), &[rule])

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::code::{Parts, is_rust};
 use crate::coverage::test_files;
 use crate::members::{Member, files};
-use serde::{Deserialize, Serialize};
 
 /// The folder of a crate that its tests lie in, beside those in its sources.
 const TESTS: &str = "tests/";

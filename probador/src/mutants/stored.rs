@@ -127,12 +127,8 @@ impl StoredMutants {
     ) -> anyhow::Result<()> {
         let result = self.crates.entry(name.to_owned()).or_default();
         for (path, file) in &mut result.files {
-            let Some(state) = states.get(path).filter(|state| state.only_adds_tests_to(&file.state)) else {
-                continue;
-            };
-            if *state == file.state {
-                continue;
-            }
+            let adds_tests = |state: &&State| **state != file.state && state.only_adds_tests_to(&file.state);
+            let Some(state) = states.get(path).filter(adds_tests) else { continue };
             let n_before = file.tried.missed.len();
             let again = tried.get(path).cloned().unwrap_or_default();
             if again.unviable > 0 || again.viable() != n_before {

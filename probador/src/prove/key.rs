@@ -41,6 +41,11 @@ pub struct Keys {
 impl Keys {
     /// The keys of proofs on `model`.
     pub fn new(workspace: &Workspace, model: &ModelChoice) -> anyhow::Result<Self> {
+        Self::of_any_model(workspace)?.on(workspace, model)
+    }
+
+    /// What the proofs of all models have in common: every source is read and taken apart for it.
+    pub(super) fn of_any_model(workspace: &Workspace) -> anyhow::Result<Self> {
         let root = workspace.root();
         let mut common = blake3::Hasher::new();
         common.update(b"probador proof 3\0");
@@ -51,14 +56,19 @@ impl Keys {
             update(&mut common, &code_hash(&root.join(below))?);
         }
         update(&mut common, &subjects_hash(&root.join("subjects"))?);
+        Ok(Self { common, playbooks: workspace.playbook_sources()? })
+    }
+
+    /// The keys of proofs on `model`.
+    pub(super) fn on(mut self, workspace: &Workspace, model: &ModelChoice) -> anyhow::Result<Self> {
         // What the goldens of the model say is hashed in their manifest, file by file.
-        let golden = root.join("golden");
+        let golden = workspace.path("golden");
         for file in [golden.join("models.yaml"), golden.join(&model.name).join("manifest.yaml")] {
             // A model without goldens has none.
-            update(&mut common, &std::fs::read_to_string(file).unwrap_or_default());
+            update(&mut self.common, &std::fs::read_to_string(file).unwrap_or_default());
         }
-        update(&mut common, &model_hash(&model.path)?);
-        Ok(Self { common, playbooks: workspace.playbook_sources()? })
+        update(&mut self.common, &model_hash(&model.path)?);
+        Ok(self)
     }
 
     /// The key of a proof of `target` by `faults`. A claim that playbooks judge depends on them, too.

@@ -49,9 +49,10 @@ impl ProofBook {
         {
             models.push(embedded);
         }
+        let common = Keys::of_any_model(workspace).ok();
         // A model that cannot be opened has no fresh proof; that it cannot is for its own claims to say.
         let keyed = |model: ModelChoice| {
-            let keys = Keys::new(workspace, &model).ok();
+            let keys = common.clone().and_then(|common| common.on(workspace, &model).ok());
             (model, keys)
         };
         Ok(Self { proofs, models: models.into_iter().map(keyed).collect() })
