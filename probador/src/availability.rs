@@ -31,16 +31,14 @@ pub fn available(need: Need, workspace: &Workspace, model: &ModelChoice) -> Resu
                 _ => Ok(()),
             }
         }
-        Need::SmallModel => {
-            available(Need::KnownModel, workspace, model)?;
-            match &model.known {
-                Some(known) if !known.stand_in => missing(
-                    format!("choosing the int4 values of `{}` takes minutes", known.name),
-                    "cargo probador full --model tiny".to_owned(),
-                ),
-                _ => Ok(()),
-            }
-        }
+        Need::SmallModel => match &model.known {
+            None => available(Need::KnownModel, workspace, model),
+            Some(known) if known.stand_in => Ok(()),
+            Some(known) => missing(
+                format!("choosing the int4 values of `{}` takes minutes", known.name),
+                "cargo probador full --model tiny".to_owned(),
+            ),
+        },
         Need::KnownModel if model.known.is_some() => Ok(()),
         Need::KnownModel => missing(
             format!("`{}` is not described in golden/models.yaml", model.name),

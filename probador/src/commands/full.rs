@@ -15,7 +15,7 @@ use crate::gate::{Gate, decide};
 use crate::lint::{self, RULES};
 use crate::printer::{Format, Printer, Tone};
 use crate::process::{Program, not_interrupted};
-use crate::prove::{Keys, ProofBook, ProofStanding};
+use crate::prove::{ProofBook, ProofStanding};
 use crate::report::{
     Folder, ImpostorTable, InputPaths, Performances, Report, RunVerdict, TableStanding, annotations,
     case_line, input_files, matrix_standing, step_summary, summary, terse_line, write_file,
@@ -115,8 +115,7 @@ pub(super) fn execute(
         return Err(error);
     }
 
-    let tables = tables(&engine, &folder)?;
-    let report = assemble(&engine, &plan, outcomes, &selection, started, clock, tables)?;
+    let report = assemble(&engine, &plan, outcomes, &selection, started, clock, &folder)?;
     folder.write(&report)?;
     write_findings(&engine, &plan, &folder)?;
     show(&report, args.format, &folder, printer)?;
@@ -144,10 +143,12 @@ fn assemble(
     selection: &Selection,
     started: u64,
     clock: Instant,
-    (impostors, matrix): (ImpostorTable, TableStanding),
+    folder: &Folder,
 ) -> anyhow::Result<Report> {
+    let book = ProofBook::open(engine.context().workspace(), engine.context().model())?;
+    let (impostors, matrix) = tables(engine, folder, &book)?;
     let waivers = engine.context().workspace().waivers(engine.checklist())?;
-    let (claims, score) = Report::tally(engine.checklist(), &outcomes, &waivers, &proofs(engine)?);
+    let (claims, score) = Report::tally(engine.checklist(), &outcomes, &waivers, &standings(&book, engine)?);
     let problems = account(plan, &outcomes, &score);
     let (playbooks, others): (Vec<Outcome>, Vec<Outcome>) =
         outcomes.into_iter().partition(|outcome| matches!(outcome.subject, Subject::Playbook(_)));
@@ -184,11 +185,14 @@ fn assemble(
 }
 
 /// What other commands left for a report to show, and whether it is of what is here.
-fn tables(engine: &Engine, folder: &Folder) -> anyhow::Result<(ImpostorTable, TableStanding)> {
+fn tables(
+    engine: &Engine,
+    folder: &Folder,
+    book: &ProofBook,
+) -> anyhow::Result<(ImpostorTable, TableStanding)> {
     let (workspace, model) = (engine.context().workspace(), engine.context().model());
     // A model that cannot be opened has no key, so that nothing is of it.
-    let keys = Keys::new(workspace, model).ok();
-    let key = |code: &[&Path]| match &keys {
+    let key = |code: &[&Path]| match book.keys() {
         Some(keys) => keys.of_all(engine.checklist(), code),
         None => Ok(String::new()),
     };
@@ -198,8 +202,7 @@ fn tables(engine: &Engine, folder: &Folder) -> anyhow::Result<(ImpostorTable, Ta
 }
 
 /// Where the proof of each claim stands that has a check.
-fn proofs(engine: &Engine) -> anyhow::Result<BTreeMap<ClaimId, ProofStanding>> {
-    let book = ProofBook::open(engine.context().workspace(), engine.context().model())?;
+fn standings(book: &ProofBook, engine: &Engine) -> anyhow::Result<BTreeMap<ClaimId, ProofStanding>> {
     let mut standings = BTreeMap::new();
     for claim in engine.checklist().claims() {
         if let Some(standing) = book.standing(claim, engine.checklist())? {

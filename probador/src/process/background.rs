@@ -78,10 +78,7 @@ impl Background {
 }
 
 /// Keeps what a stream says, up to a bound, in the background.
-fn keep(
-    stream: Option<impl Read + Send + 'static>,
-    output: Arc<Mutex<Vec<u8>>>,
-) -> Option<JoinHandle<()>> {
+fn keep(stream: Option<impl Read + Send + 'static>, output: Arc<Mutex<Vec<u8>>>) -> Option<JoinHandle<()>> {
     let mut stream = stream?;
     Some(std::thread::spawn(move || {
         let mut buffer = [0; 1 << 12];

@@ -8,11 +8,12 @@ use apr_format::AprFile;
 use super::Target;
 use crate::checklist::{Check, Checklist, Claim, Fault, SourceText};
 use crate::code::code_hash;
+use crate::members::files;
 use crate::models::ModelChoice;
 use crate::workspace::Workspace;
 
-/// The parts of the engine that decide a verdict. What prints and writes it is not among them.
-const JUDGES: [&str; 16] = [
+/// The parts of the engine that decide a verdict, and the report, which claim I19 judges. What prints is not among them.
+const JUDGES: [&str; 17] = [
     "availability.rs",
     "code.rs",
     "engine.rs",
@@ -28,8 +29,11 @@ const JUDGES: [&str; 16] = [
     "process",
     "prove",
     "reference",
+    "report",
     "tensors",
 ];
+/// What pages are made from.
+const TEMPLATES: &str = "probador/templates";
 
 /// Hashes everything that the proofs of one model have in common.
 #[derive(Clone, Debug)]
@@ -54,6 +58,11 @@ impl Keys {
         }
         for below in ["probador/core/src", "probador/lint/src"] {
             update(&mut common, &code_hash(&root.join(below))?);
+        }
+        for file in files(&root.join(TEMPLATES)) {
+            let (name, contents) = file?;
+            update(&mut common, &name);
+            update(&mut common, &String::from_utf8_lossy(&contents));
         }
         update(&mut common, &subjects_hash(&root.join("subjects"))?);
         Ok(Self { common, playbooks: workspace.playbook_sources()? })

@@ -58,6 +58,11 @@ impl ProofBook {
         Ok(Self { proofs, models: models.into_iter().map(keyed).collect() })
     }
 
+    /// What proofs on the model that the book was opened for depend on; `None` when that cannot be opened.
+    pub fn keys(&self) -> Option<&Keys> {
+        self.models.first()?.1.as_ref()
+    }
+
     /// Where the proof of `claim` stands; `None` for a claim that nothing checks yet.
     pub fn standing(&self, claim: &Claim, checklist: &Checklist) -> anyhow::Result<Option<ProofStanding>> {
         if !claim.has_check() {

@@ -1,14 +1,13 @@
 //! `playbook list`, `validate` and `create`, and what `run` makes of playbooks that cannot be decided.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod checkout;
 
 use std::fs;
 use std::path::Path;
 
-use checkout::{Checkout, probador, streams};
 use predicates::prelude::*;
 use serde_json::Value;
+
+use crate::checkout::{Checkout, probador};
+use crate::support::streams;
 
 const GOOD: &str = "name: Says yes\ndescription: It says so.\nneeds: []\ntags: [quick, own]\nsteps:\n  - {action: run, command: 'true', expect_exit: 0}\n";
 const WASM: &str = "name: In a browser\nrunner: wasm\nneeds: []\ncomponent: a\ncases: [{name: a, input: b, expect_not_empty: true}, {name: c, input: d, expect_not_empty: true}]\n";

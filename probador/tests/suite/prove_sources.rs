@@ -1,13 +1,12 @@
 //! `prove` under faults in the sources, with a program in the place of cargo that builds engines of known behaviour.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod checkout;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use checkout::{Checkout, program, streams};
 use serde_json::Value;
+
+use crate::checkout::{Checkout, program};
+use crate::support::streams;
 
 /// The file that each planted fault edits; what it writes there says how the engine built with it behaves.
 const EDITED: &str = "subjects/tensor/Cargo.toml";

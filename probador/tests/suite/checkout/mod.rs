@@ -1,7 +1,6 @@
 //! Small checkouts made for each test of the command line.
-#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
-pub mod goldens;
+pub(crate) mod goldens;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -10,16 +9,13 @@ use std::path::{Path, PathBuf};
 use apr_format::{AprFile, AprWriter, Metadata, Overwrite, TensorSpec};
 use assert_cmd::Command;
 
-/// The checkout that this was built from.
-pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
+use crate::support::repository;
 
 /// A checkout with a checklist of its own; everything else is the repository's.
-pub struct Checkout(tempfile::TempDir);
+pub(crate) struct Checkout(tempfile::TempDir);
 
 impl Checkout {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         for entry in fs::read_dir(repository().join("checklist")).unwrap() {
             let path = entry.unwrap().path();
@@ -33,22 +29,26 @@ impl Checkout {
         Self(folder)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn edit(&self, file: &str, before: &str, after: &str) {
+    pub(crate) fn edit(&self, file: &str, before: &str, after: &str) {
         let path = self.path().join("checklist").join(file);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(before), "{file} does not hold {before:?}");
         fs::write(path, text.replacen(before, after, 1)).unwrap();
     }
 
-    pub fn run(&self, arguments: &[&str]) -> assert_cmd::assert::Assert {
+    pub(crate) fn run(&self, arguments: &[&str]) -> assert_cmd::assert::Assert {
         probador(self.path(), arguments)
     }
 
-    pub fn run_with(&self, environment: &[(&str, &Path)], arguments: &[&str]) -> assert_cmd::assert::Assert {
+    pub(crate) fn run_with(
+        &self,
+        environment: &[(&str, &Path)],
+        arguments: &[&str],
+    ) -> assert_cmd::assert::Assert {
         engine(self.path()).envs(environment.iter().copied()).args(arguments).assert()
     }
 }
@@ -61,19 +61,19 @@ fn engine(root: &Path) -> Command {
 }
 
 /// The engine on the checkout at `root`.
-pub fn probador(root: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
+pub(crate) fn probador(root: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
     engine(root).args(arguments).assert()
 }
 
 /// A program of these lines of shell.
-pub fn program(path: &Path, lines: &str) {
+pub(crate) fn program(path: &Path, lines: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, format!("#!/bin/sh\n{lines}")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// A copy of the small model at `path` whose tensors' bytes and metadata are changed.
-pub fn altered(path: &Path, edit: impl Fn(&str, &mut [u8]), configure: impl Fn(&mut Metadata)) {
+pub(crate) fn altered(path: &Path, edit: impl Fn(&str, &mut [u8]), configure: impl Fn(&mut Metadata)) {
     let file = AprFile::open(&repository().join("golden/tiny/tiny.apr")).unwrap();
     let specs = file.entries().iter().map(|entry| TensorSpec {
         name: entry.name.clone(),
@@ -91,15 +91,8 @@ pub fn altered(path: &Path, edit: impl Fn(&str, &mut [u8]), configure: impl Fn(&
     writer.finish().unwrap();
 }
 
-/// The text of what was printed: data, then talk.
-pub fn streams(assert: &assert_cmd::assert::Assert) -> (String, String) {
-    let output = assert.get_output();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (text(&output.stdout), text(&output.stderr))
-}
-
 /// A file that is no model.
-pub fn broken_model(checkout: &Checkout) -> String {
+pub(crate) fn broken_model(checkout: &Checkout) -> String {
     let path = checkout.path().join("broken.apr");
     fs::write(&path, b"APR\0 and then nothing that makes sense").unwrap();
     path.display().to_string()

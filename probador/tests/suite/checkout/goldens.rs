@@ -13,16 +13,16 @@ use assert_cmd::Command;
 use probador::golden::GoldenSet;
 use probador::golden::npy::{parse_f32, read_bytes, write_f32};
 
-use super::repository;
+use crate::support::repository;
 
-pub const SLUG: &str = "what_is_2_plus_2";
-pub const KEY: &str = "model.layers.3.mlp.up_proj";
+pub(crate) const SLUG: &str = "what_is_2_plus_2";
+pub(crate) const KEY: &str = "model.layers.3.mlp.up_proj";
 
 /// A checkout whose goldens of the small model are its own; everything else is the repository's.
-pub struct Checkout(tempfile::TempDir);
+pub(crate) struct Checkout(tempfile::TempDir);
 
 impl Checkout {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         for shared in ["checklist", "playbooks", "subjects", "scripts", "probador"] {
             symlink(repository().join(shared), folder.path().join(shared)).unwrap();
@@ -43,33 +43,33 @@ impl Checkout {
         Self(folder)
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.0.path()
     }
 
     /// A file of the small model's goldens.
-    pub fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.0.path().join("golden/tiny").join(relative)
     }
 
-    pub fn manifest(&self) -> String {
+    pub(crate) fn manifest(&self) -> String {
         fs::read_to_string(self.path("manifest.yaml")).unwrap()
     }
 
-    pub fn golden(&self) -> PathBuf {
+    pub(crate) fn golden(&self) -> PathBuf {
         self.path(&format!("{SLUG}/{KEY}.npy"))
     }
 
-    pub fn pending(&self) -> PathBuf {
+    pub(crate) fn pending(&self) -> PathBuf {
         self.path(&format!("{SLUG}/{KEY}.npy.new"))
     }
 
-    pub fn run(&self, arguments: &[&str], code: i32) -> String {
+    pub(crate) fn run(&self, arguments: &[&str], code: i32) -> String {
         self.run_with(arguments, &[], code)
     }
 
     /// What it said on both streams.
-    pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)], code: i32) -> String {
+    pub(crate) fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)], code: i32) -> String {
         let mut command = Command::cargo_bin("cargo-probador").unwrap();
         command
             .env_remove("PROBADOR_MODEL")
@@ -83,7 +83,7 @@ impl Checkout {
 
     /// Makes the golden of [`KEY`] another than PyTorch computed, in its file and in the manifest, and leaves what PyTorch
     /// computed beside it as `golden generate --new` does. Returns the manifest that is left beside the other.
-    pub fn outdate(&self) -> String {
+    pub(crate) fn outdate(&self) -> String {
         let proposed = self.manifest();
         let recorded = read_bytes(&self.golden()).unwrap();
         fs::write(self.pending(), &recorded).unwrap();
@@ -100,7 +100,7 @@ impl Checkout {
     }
 
     /// Leaves what the small model itself computes, which meets its golden, with a manifest that says PyTorch did.
-    pub fn forge(&self) {
+    pub(crate) fn forge(&self) {
         let file = AprFile::open(&self.path("tiny.apr")).unwrap();
         let mut model =
             Qwen2::load(&file, LoadOptions { context_length: Some(64), n_threads: Some(1) }).unwrap();

@@ -1,14 +1,11 @@
 //! Playbooks and what runs beside them: servers, services that end badly, Ctrl-C, a stand-in without its program.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod desk;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
-use desk::{Desk, engine, probador};
+use crate::desk::{Desk, engine, probador};
 
 /// Answers every request with `answer`, and hands over what was asked. Returns the port.
 fn server(answer: &'static str) -> (u16, mpsc::Receiver<String>) {

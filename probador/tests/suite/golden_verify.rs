@@ -1,12 +1,11 @@
 //! `golden verify` as a user meets it: which goldens a model is held to, and what is said when they may not be its own.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod checkout;
 
 use std::fs;
 
-use checkout::{Checkout, altered, broken_model, goldens, streams};
 use predicates::prelude::*;
+
+use crate::checkout::{Checkout, altered, broken_model, goldens};
+use crate::support::streams;
 
 #[test]
 fn goldens_of_other_weights_or_another_tokenizer_are_taken_with_a_note() {

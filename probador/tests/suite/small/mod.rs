@@ -1,5 +1,4 @@
 //! A small workspace, and programs that stand in for the tools that are run over it.
-#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +9,7 @@ use assert_cmd::assert::Assert;
 use tempfile::TempDir;
 
 /// What every crate of the workspace says; line 2 is where mutants are made.
-pub const SOURCE: &str = "\
+pub(crate) const SOURCE: &str = "\
 pub fn least(a: u8, b: u8) -> u8 {
     if a < b { a } else { b }
 }
@@ -20,14 +19,14 @@ mod tests;
 ";
 
 /// A workspace of three crates, and the folder that is first on PATH when the engine runs there.
-pub struct Small {
+pub(crate) struct Small {
     root: TempDir,
     programs: TempDir,
 }
 
 impl Small {
     /// The verdict core, `apr-format` above it, and the engine above both.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let small = Self { root: tempfile::tempdir().unwrap(), programs: tempfile::tempdir().unwrap() };
         // A folder is a checkout when it has this file; nothing here reads it.
         small.write("checklist/a-model-loading.yaml", "");
@@ -48,22 +47,22 @@ impl Small {
         small
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.root.path()
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path().join(name)).unwrap()
     }
 
     /// Puts a shell script in the place of a program. It can read and leave files in `$here`.
-    pub fn program(&self, name: &str, script: &str) {
+    pub(crate) fn program(&self, name: &str, script: &str) {
         let here = self.programs.path().display();
         let script = format!("#!/bin/sh\nhere='{here}'\necho \"{name} $*\" >> \"$here/calls\"\n{script}\n");
         self.beside_programs(name, &script);
@@ -71,31 +70,31 @@ impl Small {
     }
 
     /// Writes a file that such scripts read.
-    pub fn beside_programs(&self, name: &str, text: &str) {
+    pub(crate) fn beside_programs(&self, name: &str, text: &str) {
         let path = self.programs.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// Takes away what scripts would read; a program, too.
-    pub fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         fs::remove_file(self.programs.path().join(name)).unwrap();
     }
 
     /// What a script left.
-    pub fn left(&self, name: &str) -> String {
+    pub(crate) fn left(&self, name: &str) -> String {
         fs::read_to_string(self.programs.path().join(name)).unwrap_or_default()
     }
 
     /// The programs that were started since this was last asked, with their arguments.
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let calls = self.left("calls").lines().map(str::to_owned).collect();
         let _ = fs::remove_file(self.programs.path().join("calls"));
         calls
     }
 
     /// The engine, in the workspace.
-    pub fn engine(&self) -> Command {
+    pub(crate) fn engine(&self) -> Command {
         let mut command = Command::cargo_bin("cargo-probador").unwrap();
         command.env("PATH", format!("{}:/usr/bin:/bin", self.programs.path().display()));
         for name in ["CARGO", "CARGO_TARGET_DIR", "RUSTUP_TOOLCHAIN", "LLVM_COV", "LLVM_PROFDATA"] {
@@ -106,17 +105,7 @@ impl Small {
     }
 
     /// The engine on the workspace.
-    pub fn run(&self, arguments: &[&str]) -> Assert {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Assert {
         self.engine().arg("--root").arg(self.path()).args(arguments).assert()
     }
-}
-
-/// What a run printed to standard output.
-pub fn stdout(assert: &Assert) -> String {
-    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
-}
-
-/// What a run said on standard error.
-pub fn stderr(assert: &Assert) -> String {
-    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
 }

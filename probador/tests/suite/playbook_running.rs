@@ -1,7 +1,4 @@
 //! Playbooks as a user runs them: exit codes, what is said of a failure, and that every key can fail.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod desk;
 
 use std::fs;
 use std::io::Read as _;
@@ -9,8 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use desk::{Desk, engine, probador};
 use serde_json::Value;
+
+use crate::desk::{Desk, engine, probador};
 
 #[test]
 fn a_failure_says_command_ending_output_and_how_to_run_it_again() {

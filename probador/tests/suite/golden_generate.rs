@@ -1,15 +1,14 @@
 //! `golden generate` as a user meets it, with a program in the place of PyTorch's Python that records what it is given.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod checkout;
 
 use std::fs;
 use std::path::PathBuf;
 
-use checkout::goldens::{Checkout, KEY, SLUG};
-use checkout::{program, repository};
 use probador::golden::npy::read_bytes;
 use serde_json::Value;
+
+use crate::checkout::goldens::{Checkout, KEY, SLUG};
+use crate::checkout::program;
+use crate::support::repository;
 
 /// A cache in which the environment of the reference is up to date. Its Python copies the goldens of another checkout.
 struct Python {

@@ -1,17 +1,15 @@
 //! `golden review` and `golden update` as a user meets them, on a checkout with goldens of its own.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod checkout;
 
 use std::fs;
 use std::time::Duration;
 
-use checkout::altered;
-use checkout::goldens::{Checkout, KEY, SLUG};
 use probador::golden::npy::read_bytes;
 use probador::golden::{GoldenSet, accepted, propose};
 use probador::process::{Program, Terminal};
 use serde_json::Value;
+
+use crate::checkout::altered;
+use crate::checkout::goldens::{Checkout, KEY, SLUG};
 
 const UPDATE: [&str; 7] = ["golden", "update", "--accept", KEY, "--prompt", SLUG, "--reason"];
 

@@ -1,13 +1,12 @@
 //! `trace bisect` as a user meets it where not everything was recorded, or something is missing.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod checkout;
 
 use std::fs;
 use std::path::PathBuf;
 
-use checkout::{Checkout, altered, broken_model, streams};
 use predicates::prelude::*;
+
+use crate::checkout::{Checkout, altered, broken_model};
+use crate::support::streams;
 
 /// A copy of the small model, not known by any name, whose gate projection of a middle layer has a wrong sign here and there.
 fn damaged(checkout: &Checkout) -> PathBuf {

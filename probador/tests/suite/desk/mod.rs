@@ -1,50 +1,49 @@
 //! A folder to write playbooks in and to run them from.
-#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A folder for playbooks outside of the checkout.
-pub struct Desk(tempfile::TempDir);
+pub(crate) struct Desk(tempfile::TempDir);
 
 /// How a run of the engine ended.
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Desk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::write(&path, text).unwrap();
         path
     }
 
-    pub fn run(&self, text: &str, more: &[&str]) -> Ended {
+    pub(crate) fn run(&self, text: &str, more: &[&str]) -> Ended {
         let file = self.write("playbook.yaml", text);
         probador(&[&["run", "--no-build", file.to_str().unwrap()], more].concat())
     }
 
     /// Runs a playbook of these steps and expects it to pass.
     #[track_caller]
-    pub fn passes(&self, steps: &str) {
+    pub(crate) fn passes(&self, steps: &str) {
         let ended = self.run(&format!("name: x\nneeds: []\n{steps}"), &[]);
         assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
     }
 
     /// Runs a playbook of these steps and expects it to fail in these words.
     #[track_caller]
-    pub fn fails(&self, steps: &str, expected: &str) -> Ended {
+    pub(crate) fn fails(&self, steps: &str, expected: &str) -> Ended {
         let ended = self.run(&format!("name: x\nneeds: []\n{steps}"), &[]);
         assert_eq!(ended.code, Some(100), "{}\n{}", ended.stdout, ended.stderr);
         assert!(ended.stdout.contains(expected), "{expected:?} is not in {}", ended.stdout);
@@ -52,14 +51,14 @@ impl Desk {
     }
 }
 
-pub fn engine() -> Command {
+pub(crate) fn engine() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-probador"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     command.arg("--root").arg(root).env_remove("PROBADOR_MODEL").env("NO_COLOR", "1");
     command
 }
 
-pub fn probador(arguments: &[&str]) -> Ended {
+pub(crate) fn probador(arguments: &[&str]) -> Ended {
     let output = engine().args(arguments).output().unwrap();
     Ended {
         code: output.status.code(),

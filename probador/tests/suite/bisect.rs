@@ -1,7 +1,4 @@
 //! Bisecting: damaged copies of the small model and wrong arithmetic, each named by layer and part.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod damaged;
 
 use std::fs;
 use std::ops::Range;
@@ -11,11 +8,12 @@ use apr_format::AprFile;
 use apr_generation::{CausalLm, Layered, LogitRows, Logits, ModelError, Probe, Site, TensorKey};
 use apr_qwen2::Qwen2;
 use apr_tokenizer::TokenId;
-use assert_cmd::Command;
-use damaged::{PROMPT, bisected, damaged, edited, load, repository, scale, tiny, truth};
 use probador::golden::{Bisection, Cause, GoldenSet, Part, Stage, first_out, trace_back};
 use probador::reference::Reference;
 use serde_json::Value;
+
+use crate::damaged::{PROMPT, bisected, damaged, edited, load, scale, truth};
+use crate::support::{in_folder, repository, stdout, tiny};
 
 /// Holds the damaged model at `path` to the goldens, and the origin to what was damaged.
 #[track_caller]
@@ -392,16 +390,6 @@ fn where_not_every_site_is_recorded_the_reference_fills_in_and_nothing_else_may(
     assert_eq!((origin.stage, origin.part), (Stage::Layer(3), Part::GateProj));
 }
 
-fn probador(folder: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
-    let mut command = Command::cargo_bin("cargo-probador").unwrap();
-    command.env_remove("PROBADOR_MODEL").env_remove("PROBADOR_ROOT").env_remove("CI").env("NO_COLOR", "1");
-    command.current_dir(folder).args(arguments).assert()
-}
-
-fn stdout(assert: &assert_cmd::assert::Assert) -> String {
-    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
-}
-
 #[test]
 fn the_command_names_layer_and_part_and_fails() {
     let folder = tempfile::tempdir().unwrap();
@@ -409,13 +397,14 @@ fn the_command_names_layer_and_part_and_fails() {
     let path = path.to_str().unwrap();
     let goldens = repository().join("golden/tiny");
     let arguments = ["trace", "bisect", path, "--goldens", goldens.to_str().unwrap()];
-    let lines = stdout(&probador(&repository(), &arguments).code(100));
+    let lines = stdout(&in_folder(&repository(), &arguments).code(100));
     assert_eq!(lines.lines().last(), Some("FAIL: layer 3, q_proj"), "{lines}");
     assert!(lines.contains("first out of tolerance: model.layers.3.self_attn.q_proj: max_abs"), "{lines}");
     assert!(lines.contains("its weights or configuration are others"), "{lines}");
 
     let arguments = [&arguments[..], &["--prompt", "unicode", "--json"]].concat();
-    let found: Value = serde_json::from_str(&stdout(&probador(&repository(), &arguments).code(100))).unwrap();
+    let found: Value =
+        serde_json::from_str(&stdout(&in_folder(&repository(), &arguments).code(100))).unwrap();
     assert_eq!(found["passed"], Value::Bool(false));
     let failure = &found["failure"];
     assert_eq!((&failure["prompt"], &failure["inherited"]), (&Value::from("unicode"), &Value::Bool(false)));
@@ -426,23 +415,23 @@ fn the_command_names_layer_and_part_and_fails() {
 
     // A prompt nobody recorded: by the reference over a good model the weights are wrong, over its own they are not.
     let text = ["trace", "bisect", path, "--text", "Why is the sky blue?"];
-    let lines = stdout(&probador(&repository(), &[&text[..], &["--reference", "tiny"]].concat()).code(100));
+    let lines = stdout(&in_folder(&repository(), &[&text[..], &["--reference", "tiny"]].concat()).code(100));
     assert_eq!(lines.lines().last(), Some("FAIL: layer 3, q_proj"), "{lines}");
-    let assert = probador(&repository(), &text).code(0);
+    let assert = in_folder(&repository(), &text).code(0);
     assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("weights are taken as they are"));
 }
 
 #[test]
 fn the_command_passes_on_the_small_model_and_refuses_what_it_cannot_use() {
-    let found = stdout(&probador(&repository(), &["trace", "bisect", "tiny", "--json"]).code(0));
+    let found = stdout(&in_folder(&repository(), &["trace", "bisect", "tiny", "--json"]).code(0));
     let found: Value = serde_json::from_str(&found).unwrap();
     assert_eq!((&found["passed"], &found["failure"]), (&Value::Bool(true), &Value::Null));
     assert!(found["n_compared"].as_u64().unwrap() > 1_000_000, "{found}");
-    probador(&repository(), &["trace", "bisect", "--prompt", "no_such_prompt"]).code(3);
-    probador(&repository(), &["trace", "bisect", "--prompt", "unicode", "--text", "x"]).code(1);
-    probador(&repository(), &["trace", "bisect", "--text", ""]).code(3);
-    probador(&repository(), &["trace", "bisect", "no_such_model"]).code(3);
-    probador(&repository(), &["trace", "bisect", "--text", "x", "--reference", "no_such_model"]).code(3);
+    in_folder(&repository(), &["trace", "bisect", "--prompt", "no_such_prompt"]).code(3);
+    in_folder(&repository(), &["trace", "bisect", "--prompt", "unicode", "--text", "x"]).code(1);
+    in_folder(&repository(), &["trace", "bisect", "--text", ""]).code(3);
+    in_folder(&repository(), &["trace", "bisect", "no_such_model"]).code(3);
+    in_folder(&repository(), &["trace", "bisect", "--text", "x", "--reference", "no_such_model"]).code(3);
 
     let folder = tempfile::tempdir().unwrap();
     let manifest = fs::read_to_string(repository().join("golden/tiny/manifest.yaml")).unwrap();
@@ -450,6 +439,6 @@ fn the_command_passes_on_the_small_model_and_refuses_what_it_cannot_use() {
         manifest.replacen("script: scripts/generate_golden_traces.py", "script: target/release/apr", 1);
     fs::write(folder.path().join("manifest.yaml"), by_the_subject).unwrap();
     let goldens = folder.path().to_str().unwrap();
-    let assert = probador(&repository(), &["trace", "bisect", "tiny", "--goldens", goldens]).code(2);
+    let assert = in_folder(&repository(), &["trace", "bisect", "tiny", "--goldens", goldens]).code(2);
     assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("not PyTorch"));
 }

@@ -1,6 +1,5 @@
 //! The stand-in for `apr`, `misbehave`, in front of a program that tells what it was given: each way to misbehave as whoever
 //! starts it sees it.
-#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

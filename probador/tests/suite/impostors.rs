@@ -1,7 +1,4 @@
 //! Whole fakes of the stack against the checklist: each is a real attack, and none gets away with a claim of behaviour.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod checkout;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,12 +7,13 @@ use std::sync::Arc;
 use apr_generation::{CausalLm, LogitRows, TensorKey};
 use apr_impostor::Impostor;
 use apr_tokenizer::{Message, TokenId};
-use checkout::{Checkout, probador};
 use probador::checklist::Claim;
 use probador::engine::{Engine, Options};
 use probador::golden::{GoldenSet, verify_prompt};
 use probador::impostors::{Cast, Reception};
 use probador::workspace::Workspace;
+
+use crate::checkout::{Checkout, probador};
 
 fn cast(prompts: &[&str]) -> (Arc<Engine>, Cast) {
     let engine = Arc::new(Engine::open(Workspace::find(None).unwrap(), &Options::default()).unwrap());

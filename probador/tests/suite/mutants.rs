@@ -1,11 +1,10 @@
 //! `mutants` as a user meets it: what is tried, stored, printed and refused, with a stand-in for cargo-mutants.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod small;
 
 use predicates::prelude::*;
 use serde_json::{Value, json};
-use small::{SOURCE, Small, stderr, stdout};
+
+use crate::small::{SOURCE, Small};
+use crate::support::{stderr, stdout};
 
 /// Leaves for a crate the outcomes that lie beside it, if there are any.
 const CARGO: &str = r#"

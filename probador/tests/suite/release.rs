@@ -1,16 +1,15 @@
 //! What stands between a run and a release, as a user meets it: gate, baseline, attestation, reports for other tools.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod checkout;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use apr_format::{Overwrite, SecretKey, sign::generate_key};
 use assert_cmd::Command;
-use checkout::{Checkout, broken_model, repository};
 use predicates::prelude::*;
 use serde_json::Value;
+
+use crate::checkout::{Checkout, broken_model};
+use crate::support::repository;
 
 fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()

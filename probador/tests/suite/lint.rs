@@ -1,11 +1,10 @@
 //! `lint` as a user meets it: the project's own rules in every format, and clippy's result, with a stand-in for cargo.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod small;
 
 use predicates::prelude::*;
 use serde_json::{Value, json};
-use small::{SOURCE, Small, stderr, stdout};
+
+use crate::small::{SOURCE, Small};
+use crate::support::{stderr, stdout};
 
 const UNSAFE: &str = "fn first(p: *const u8) -> u8 {\n    unsafe { *p }\n}\n";
 const EXCUSED: &str = "#[cfg_attr(any(), probador::allow(G2, reason = \"the caller knows\"))]\n\

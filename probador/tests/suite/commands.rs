@@ -1,17 +1,16 @@
 //! What commands refuse, build and leave out, on small checkouts made for each test.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod checkout;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use checkout::{Checkout, program, repository, streams};
 use predicates::prelude::*;
 use probador::process::{Program, Terminal};
 use serde_json::Value;
+
+use crate::checkout::{Checkout, program};
+use crate::support::{repository, streams};
 
 /// A checkout that can be built, by a program that notes what it was called with and ends with `code`.
 fn buildable(code: i32) -> Checkout {

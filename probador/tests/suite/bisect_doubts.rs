@@ -1,7 +1,4 @@
 //! Bisecting where not everything is known, or where the symptom and what is wrong do not belong together.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod damaged;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,9 +7,11 @@ use std::path::Path;
 use apr_format::AprFile;
 use apr_generation::{Site, TensorKey};
 use apr_qwen2::{LoadOptions, Qwen2};
-use damaged::{PROMPT, damaged, edited, load, repository, scale, tiny, truth};
 use probador::golden::{Bisection, Finding, GoldenSet, Part, Stage, Truth, first_out, trace_back};
 use probador::reference::Reference;
+
+use crate::damaged::{PROMPT, damaged, edited, load, scale, truth};
+use crate::support::{repository, tiny};
 
 /// What is recorded for the prompt but for the tensors of these keys.
 fn truth_without(folder: &Path, keys: &[&str]) -> Truth {

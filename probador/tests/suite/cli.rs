@@ -1,7 +1,4 @@
 //! The command line as a user meets it: exit codes, streams, reports, on small checkouts made for each test.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod checkout;
 
 use std::fs;
 use std::io::Read as _;
@@ -9,9 +6,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use assert_cmd::Command;
-use checkout::{Checkout, broken_model, probador, repository};
 use predicates::prelude::*;
 use serde_json::Value;
+
+use crate::checkout::{Checkout, broken_model, probador};
+use crate::support::repository;
 
 #[test]
 fn listing_names_every_case_without_opening_a_model() {

@@ -1,12 +1,11 @@
 //! `coverage` as a user meets it: what is measured, stored, printed and refused, with stand-ins for the tools.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod small;
 
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;
 use serde_json::{Value, json};
-use small::{SOURCE, Small, stderr, stdout};
+
+use crate::small::{SOURCE, Small};
+use crate::support::{stderr, stdout};
 
 /// Notes what lay in the build folder and what was set when the tests of a crate ran; exports what lies beside it.
 const CARGO: &str = r#"

@@ -1,5 +1,4 @@
 //! Damaged copies of the small model, and what bisecting finds wrong with them.
-#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::path::{Path, PathBuf};
 
@@ -11,18 +10,12 @@ use half::f16;
 use probador::golden::{Bisection, Finding, GoldenSet, Truth, first_out, trace_back};
 use probador::reference::Reference;
 
-pub const PROMPT: &str = "the_capital_of_france_is";
+use crate::support::{repository, tiny};
 
-pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-pub fn tiny() -> PathBuf {
-    repository().join("golden/tiny/tiny.apr")
-}
+pub(crate) const PROMPT: &str = "the_capital_of_france_is";
 
 /// A copy of the small model in `folder`: `source` says which tensor's values go under a name, `edit` changes them.
-pub fn damaged(
+pub(crate) fn damaged(
     folder: &Path,
     source: impl Fn(&str) -> String,
     edit: impl Fn(&str, &mut [f32]),
@@ -54,7 +47,7 @@ pub fn damaged(
 }
 
 /// A copy with one tensor edited.
-pub fn edited(folder: &Path, name: &str, edit: impl Fn(&mut [f32])) -> PathBuf {
+pub(crate) fn edited(folder: &Path, name: &str, edit: impl Fn(&mut [f32])) -> PathBuf {
     let edit_it = |found: &str, values: &mut [f32]| {
         if found == name {
             edit(values);
@@ -63,22 +56,22 @@ pub fn edited(folder: &Path, name: &str, edit: impl Fn(&mut [f32])) -> PathBuf {
     damaged(folder, str::to_owned, edit_it, |_| {})
 }
 
-pub fn scale(factor: f32) -> impl Fn(&mut [f32]) {
+pub(crate) fn scale(factor: f32) -> impl Fn(&mut [f32]) {
     move |values| values.iter_mut().for_each(|value| *value *= factor)
 }
 
-pub fn load(path: &Path) -> (AprFile, Qwen2) {
+pub(crate) fn load(path: &Path) -> (AprFile, Qwen2) {
     let file = AprFile::open(path).unwrap();
     let model = Qwen2::load(&file, LoadOptions { context_length: Some(256), n_threads: Some(1) }).unwrap();
     (file, model)
 }
 
-pub fn truth(slug: &str) -> Truth {
+pub(crate) fn truth(slug: &str) -> Truth {
     let set = GoldenSet::open_folder(&repository().join("golden/tiny")).unwrap();
     Truth::recorded(&set, set.manifest().prompt(slug).unwrap()).unwrap()
 }
 
-pub fn bisected(model: &mut dyn Layered, file: &AprFile, truth: &Truth) -> (Finding, Bisection) {
+pub(crate) fn bisected(model: &mut dyn Layered, file: &AprFile, truth: &Truth) -> (Finding, Bisection) {
     let first = first_out(model, truth).unwrap().first.expect("nothing is out of tolerance");
     let bisection = trace_back(model, truth, &Reference::of_file(file).unwrap(), &first).unwrap();
     (first, bisection)

@@ -1,31 +1,13 @@
 //! `golden verify`, `trace diff` and `tensor ..` as a user meets them: exit codes, streams, files left and not left.
-#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use apr_format::atomic::Overwrite;
-use assert_cmd::Command;
 use probador::golden::npy::write_f32;
 use serde_json::Value;
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-fn tiny() -> PathBuf {
-    repository().join("golden/tiny/tiny.apr")
-}
-
-fn probador(folder: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
-    let mut command = Command::cargo_bin("cargo-probador").unwrap();
-    command.env_remove("PROBADOR_MODEL").env_remove("PROBADOR_ROOT").env_remove("CI").env("NO_COLOR", "1");
-    command.current_dir(folder).args(arguments).assert()
-}
-
-fn stdout(assert: &assert_cmd::assert::Assert) -> String {
-    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
-}
+use crate::support::{in_folder, repository, stdout, tiny};
 
 fn json(assert: &assert_cmd::assert::Assert) -> Value {
     serde_json::from_str(&stdout(assert)).unwrap()
@@ -59,11 +41,11 @@ fn copy_goldens(folder: &Path) {
 
 #[test]
 fn the_small_model_meets_every_golden() {
-    let found = json(&probador(&repository(), &["golden", "verify", "tiny", "--json"]).code(0));
+    let found = json(&in_folder(&repository(), &["golden", "verify", "tiny", "--json"]).code(0));
     assert_eq!((&found["passed"], &found["n_failed"]), (&Value::Bool(true), &Value::from(0)));
     assert!(found["n_compared"].as_u64().unwrap() > 1_000_000, "{}", found["n_compared"]);
     let lines = stdout(
-        &probador(&repository(), &["golden", "verify", "--prompt", "unicode", "--key", "logits"]).code(0),
+        &in_folder(&repository(), &["golden", "verify", "--prompt", "unicode", "--key", "logits"]).code(0),
     );
     assert_eq!(lines.lines().count(), 3, "{lines}");
     assert!(lines.starts_with("pass  unicode  logits: max_abs "), "{lines}");
@@ -94,7 +76,7 @@ fn a_model_with_one_weight_changed_misses_its_goldens() {
     writer.finish().unwrap();
 
     let arguments = ["golden", "verify", "--model", path.to_str().unwrap(), "goldens", "--prompt", "unicode"];
-    let lines = stdout(&probador(scratch.path(), &arguments).code(100));
+    let lines = stdout(&in_folder(scratch.path(), &arguments).code(100));
     let first = lines.lines().find(|line| line.starts_with("FAIL")).unwrap();
     assert!(
         first.contains("model.layers.2.mlp.up_proj: out of tolerance")
@@ -108,7 +90,7 @@ fn a_model_with_one_weight_changed_misses_its_goldens() {
     let mended = ["golden", "verify", "--model", tiny().to_str().unwrap(), "goldens", "--prompt", "unicode"]
         .map(str::to_owned);
     let mended: Vec<&str> = mended.iter().map(String::as_str).collect();
-    probador(scratch.path(), &mended).code(0);
+    in_folder(scratch.path(), &mended).code(0);
     assert!(!pending.exists(), "and removed once the golden is met");
 }
 
@@ -118,7 +100,7 @@ fn goldens_that_cannot_be_trusted_have_exit_codes_of_their_own() {
     copy_goldens(scratch.path());
     let tiny = tiny();
     let verify = |code: i32| {
-        let assert = probador(scratch.path(), &["golden", "verify", "--model", tiny.to_str().unwrap(), "."])
+        let assert = in_folder(scratch.path(), &["golden", "verify", "--model", tiny.to_str().unwrap(), "."])
             .code(code);
         let output = assert.get_output();
         String::from_utf8([output.stdout.as_slice(), &output.stderr].concat()).unwrap()
@@ -135,13 +117,13 @@ fn goldens_that_cannot_be_trusted_have_exit_codes_of_their_own() {
     fs::write(&manifest, text.replacen("schema: 1", "schema: 1\ncolour: red", 1)).unwrap();
     assert!(verify(2).contains("manifest.yaml:"));
     assert!(
-        probador(&repository(), &["golden", "verify", "--key", "no.such.key"])
+        in_folder(&repository(), &["golden", "verify", "--key", "no.such.key"])
             .code(4)
             .get_output()
             .stdout
             .is_empty()
     );
-    probador(&repository(), &["golden", "verify", "--prompt", "no_such_prompt"]).code(3);
+    in_folder(&repository(), &["golden", "verify", "--prompt", "no_such_prompt"]).code(3);
 }
 
 #[test]
@@ -149,16 +131,16 @@ fn folders_are_compared_tensor_by_tensor() {
     let scratch = tempfile::tempdir().unwrap();
     folder(scratch.path(), "a", &[("logits", &[1.0, 2.0]), ("input_ids", &[1.0])]);
     folder(scratch.path(), "b", &[("logits", &[1.0, 2.00005]), ("input_ids", &[1.0])]);
-    probador(scratch.path(), &["trace", "diff", "a", "b"]).code(0);
+    in_folder(scratch.path(), &["trace", "diff", "a", "b"]).code(0);
     let lines =
-        stdout(&probador(scratch.path(), &["trace", "diff", "a", "b", "--tolerance", "1e-6"]).code(100));
+        stdout(&in_folder(scratch.path(), &["trace", "diff", "a", "b", "--tolerance", "1e-6"]).code(100));
     assert!(lines.starts_with("FAIL  logits: ") && lines.contains("worst at [1]"), "{lines}");
-    probador(scratch.path(), &["trace", "diff", "a", "b", "--tolerance", "0,1e-4"]).code(0);
+    in_folder(scratch.path(), &["trace", "diff", "a", "b", "--tolerance", "0,1e-4"]).code(0);
     for wrong in ["-1", "nan", "tight"] {
-        probador(scratch.path(), &["trace", "diff", "a", "b", &format!("--tolerance={wrong}")]).code(1);
+        in_folder(scratch.path(), &["trace", "diff", "a", "b", &format!("--tolerance={wrong}")]).code(1);
     }
-    probador(scratch.path(), &["trace", "diff", "a", "b", "--key", "nothing"]).code(4);
-    probador(scratch.path(), &["trace", "diff", "a", "nowhere"]).code(3);
+    in_folder(scratch.path(), &["trace", "diff", "a", "b", "--key", "nothing"]).code(4);
+    in_folder(scratch.path(), &["trace", "diff", "a", "nowhere"]).code(3);
 }
 
 #[test]
@@ -176,7 +158,7 @@ fn missing_tensors_other_ids_and_nan_are_failures_at_any_tolerance() {
         ("broken", "broken", "no tolerance would pass"),
     ] {
         let lines =
-            stdout(&probador(scratch.path(), &["trace", "diff", a, b, "--tolerance", "1e30"]).code(100));
+            stdout(&in_folder(scratch.path(), &["trace", "diff", a, b, "--tolerance", "1e30"]).code(100));
         assert!(lines.contains(why), "{a} {b}: {lines}");
     }
 }
@@ -187,7 +169,7 @@ fn differences_are_written_to_a_folder_that_was_not_there() {
     folder(scratch.path(), "a", &[("logits", &[1.0, 2.5])]);
     folder(scratch.path(), "b", &[("logits", &[1.0, 2.0])]);
     let found =
-        json(&probador(scratch.path(), &["trace", "diff", "a", "b", "-o", "diff", "--json"]).code(100));
+        json(&in_folder(scratch.path(), &["trace", "diff", "a", "b", "-o", "diff", "--json"]).code(100));
     let written: Value =
         serde_json::from_slice(&fs::read(scratch.path().join("diff/report.json")).unwrap()).unwrap();
     assert_eq!(written, found);
@@ -198,7 +180,7 @@ fn differences_are_written_to_a_folder_that_was_not_there() {
         [0.0_f64, 0.5].map(f64::to_bits)
     );
     for target in ["diff", "a"] {
-        probador(scratch.path(), &["trace", "diff", "a", "b", "-o", target]).code(3);
+        in_folder(scratch.path(), &["trace", "diff", "a", "b", "-o", target]).code(3);
     }
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3, "nothing else is left");
 }
@@ -209,52 +191,52 @@ fn a_models_tensors_are_exported_compared_and_described() {
     let tiny = tiny();
     let tiny = tiny.to_str().unwrap();
     let names = stdout(
-        &probador(scratch.path(), &["tensor", "export", tiny, "-o", "w", "--key", "layers.0."]).code(0),
+        &in_folder(scratch.path(), &["tensor", "export", tiny, "-o", "w", "--key", "layers.0."]).code(0),
     );
     assert_eq!(names.lines().count(), 12, "{names}");
-    probador(scratch.path(), &["tensor", "export", tiny, "-o", "w"]).code(3);
-    probador(scratch.path(), &["tensor", "compare", "w", tiny, "--key", "layers.0."]).code(0);
-    probador(scratch.path(), &["tensor", "compare", "w", tiny]).code(100);
-    probador(scratch.path(), &["tensor", "compare", tiny, tiny]).code(0);
+    in_folder(scratch.path(), &["tensor", "export", tiny, "-o", "w"]).code(3);
+    in_folder(scratch.path(), &["tensor", "compare", "w", tiny, "--key", "layers.0."]).code(0);
+    in_folder(scratch.path(), &["tensor", "compare", "w", tiny]).code(100);
+    in_folder(scratch.path(), &["tensor", "compare", tiny, tiny]).code(0);
 
     let path = scratch.path().join("w/model.layers.0.mlp.up_proj.weight.npy");
     let mut array = probador::golden::npy::parse_f32(&path, &fs::read(&path).unwrap()).unwrap();
     array.values[7] = f32::NAN;
     write_f32(&path, &array.shape, &array.values, Overwrite::Allow).unwrap();
     let lines = stdout(
-        &probador(scratch.path(), &["tensor", "compare", "w", tiny, "--key", "up_proj", "--key", "nothing"])
+        &in_folder(scratch.path(), &["tensor", "compare", "w", tiny, "--key", "up_proj", "--key", "nothing"])
             .code(100),
     );
     assert!(lines.contains("FAIL  model.layers.0.mlp.up_proj.weight"), "{lines}");
 
     let found =
-        json(&probador(scratch.path(), &["tensor", "stats", "w", "--key", "up_proj", "--json"]).code(0));
+        json(&in_folder(scratch.path(), &["tensor", "stats", "w", "--key", "up_proj", "--json"]).code(0));
     let row = &found["tensors"][0];
     assert_eq!((&row["n_nan"], &row["dtype"]), (&Value::from(1), &Value::from("<f4")));
     assert!(row["std"].as_f64().unwrap() > 0.0 && row["quantiles"].as_array().unwrap().len() == 7, "{row}");
-    let lines = stdout(&probador(scratch.path(), &["tensor", "stats", tiny]).code(0));
+    let lines = stdout(&in_folder(scratch.path(), &["tensor", "stats", tiny]).code(0));
     assert_eq!(lines.lines().count(), 75, "a heading and 74 tensors");
-    probador(scratch.path(), &["tensor", "stats", tiny, "--key", "nothing"]).code(4);
+    in_folder(scratch.path(), &["tensor", "stats", tiny, "--key", "nothing"]).code(4);
     let arguments = ["tensor", "stats", tiny, "--key", "layers.0.mlp.up_proj", "--histogram", "--heatmap"];
-    let lines = stdout(&probador(scratch.path(), &arguments).code(0));
+    let lines = stdout(&in_folder(scratch.path(), &arguments).code(0));
     let bars: Vec<&str> = lines.lines().filter(|line| line.contains('|')).collect();
     assert_eq!(bars.len(), 1 + 16, "a histogram and sixteen rows of a heatmap: {lines}");
     assert!(bars[0].contains('█') && bars[1..].iter().any(|line| line.contains('▓')), "{lines}");
-    let found = json(&probador(scratch.path(), &[&arguments[..], &["--json"]].concat()).code(0));
+    let found = json(&in_folder(scratch.path(), &[&arguments[..], &["--json"]].concat()).code(0));
     let counts = found["tensors"][0]["histogram"]["counts"].as_array().unwrap();
     let n: u64 = counts.iter().map(|count| count.as_u64().unwrap()).sum();
     assert_eq!(Value::from(n), found["tensors"][0]["n"], "every value is in a bin");
     assert_eq!(found["tensors"][0]["heatmap"]["n_columns"], 64);
 
     let page = ["tensor", "stats", tiny, "--key", "layers.0.", "--html", "page.html"];
-    probador(scratch.path(), &page).code(0);
+    in_folder(scratch.path(), &page).code(0);
     let html = fs::read_to_string(scratch.path().join("page.html")).unwrap();
     assert_eq!((html.matches("<section>").count(), html.matches("<svg").count()), (12, 12 + 7));
     assert!(!html.contains("http") && html.contains("prefers-color-scheme: dark"));
-    probador(scratch.path(), &page).code(3);
-    probador(scratch.path(), &[&page[..], &["--force"]].concat()).code(0);
+    in_folder(scratch.path(), &page).code(3);
+    in_folder(scratch.path(), &[&page[..], &["--force"]].concat()).code(0);
     fs::write(scratch.path().join("broken.apr"), "no model").unwrap();
-    probador(scratch.path(), &["tensor", "stats", "broken.apr"]).code(3);
+    in_folder(scratch.path(), &["tensor", "stats", "broken.apr"]).code(3);
 }
 
 #[test]
@@ -263,19 +245,19 @@ fn what_is_exported_and_compared_can_be_read_by_programs() {
     let tiny = tiny();
     let tiny = tiny.to_str().unwrap();
     let export = ["tensor", "export", tiny, "-o", "w", "--key", "*.layers.0.*norm*"];
-    let found = json(&probador(scratch.path(), &[&export[..], &["--json"]].concat()).code(0));
+    let found = json(&in_folder(scratch.path(), &[&export[..], &["--json"]].concat()).code(0));
     let norms = ["input_layernorm.weight", "post_attention_layernorm.weight"]
         .map(|norm| format!("model.layers.0.{norm}"));
     assert_eq!(found, serde_json::json!({"folder": "w", "tensors": norms}));
     let nothing =
-        probador(scratch.path(), &["tensor", "export", tiny, "-o", "x", "--key", "nothing"]).code(4);
+        in_folder(scratch.path(), &["tensor", "export", tiny, "-o", "x", "--key", "nothing"]).code(4);
     let said = String::from_utf8(nothing.get_output().stderr.clone()).unwrap();
     assert!(said.contains("no tensor was selected\nhint: leave out `--key` to select all"), "{said}");
     assert!(!scratch.path().join("x").exists());
 
     let compare = |code: i32, more: &[&str]| {
         let arguments = [&["tensor", "compare", "w", tiny, "--json"], more].concat();
-        json(&probador(scratch.path(), &arguments).code(code))
+        json(&in_folder(scratch.path(), &arguments).code(code))
     };
     let found = compare(0, &["--key", "*.layers.0.*norm*"]);
     assert_eq!((&found["passed"], &found["n_failed"]), (&Value::Bool(true), &Value::from(0)));
@@ -294,7 +276,7 @@ fn a_tensor_whose_name_could_leave_the_folder_is_not_exported() {
     let mut writer = AprWriter::create(&path, Metadata::default(), specs, Overwrite::Refuse).unwrap();
     writer.write_tensor("a b", &1.0_f32.to_le_bytes()).unwrap();
     writer.finish().unwrap();
-    let assert = probador(scratch.path(), &["tensor", "export", "model.apr", "-o", "w"]).code(3);
+    let assert = in_folder(scratch.path(), &["tensor", "export", "model.apr", "-o", "w"]).code(3);
     let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
     assert!(said.contains("tensor `a b` of `model.apr` cannot be a file's name"), "{said}");
     assert!(!scratch.path().join("w").exists());
