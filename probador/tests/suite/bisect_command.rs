@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use predicates::prelude::*;
 
 use crate::checkout::{Checkout, altered, broken_model};
-use crate::support::streams;
+use crate::support::{repository, streams};
 
 /// A copy of the small model, not known by any name, whose gate projection of a middle layer has a wrong sign here and there.
 fn damaged(checkout: &Checkout) -> PathBuf {
@@ -60,7 +60,7 @@ fn a_reference_that_does_not_reproduce_what_was_recorded_is_no_help() {
     let golden = checkout.path().join("golden");
     fs::remove_file(&golden).unwrap();
     fs::create_dir(&golden).unwrap();
-    let from = checkout::repository().join("golden");
+    let from = repository().join("golden");
     for file in ["models.yaml", "golden-trace.yaml"] {
         fs::copy(from.join(file), golden.join(file)).unwrap();
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::checkout::{Checkout, program};
-use crate::support::streams;
+use crate::support::{repository, streams};
 
 /// The file that each planted fault edits; what it writes there says how the engine built with it behaves.
 const EDITED: &str = "subjects/tensor/Cargo.toml";
@@ -197,7 +197,7 @@ fn another_seed_and_another_model_reach_the_engine_that_was_built_and_another_se
     let desk = Desk::new(&[("is-caught", "rotated")]);
     let before = desk.kept();
     let model = desk.checkout.path().join("other.apr");
-    fs::copy(checkout::repository().join("golden/tiny/tiny.apr"), &model).unwrap();
+    fs::copy(repository().join("golden/tiny/tiny.apr"), &model).unwrap();
     let model = model.display().to_string();
     let (data, _) = desk.prove(&["--kind", "source", "--model", &model, "--seed", "5"], 5);
     assert!(data.starts_with("    OPEN A4 Metadata correct  red under 1 of 3 faults"), "{data}");

@@ -8,7 +8,7 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use serde_json::Value;
 
-use crate::checkout::{Checkout, broken_model};
+use crate::checkout::{Checkout, altered, broken_model};
 use crate::support::repository;
 
 fn json(path: &Path) -> Value {
@@ -268,7 +268,7 @@ fn a_model_outside_of_the_checkout_is_not_taken_for_one_inside_that_is_called_th
     let folder = checkout.path().join("target/elsewhere");
     fs::create_dir_all(&folder).unwrap();
     let model = folder.join("tiny.apr");
-    checkout::altered(
+    altered(
         &model,
         |name, bytes| {
             if name == "model.norm.weight" {
@@ -280,7 +280,7 @@ fn a_model_outside_of_the_checkout_is_not_taken_for_one_inside_that_is_called_th
     let model = model.to_str().unwrap();
     checkout.run(&["full", "A4", "--no-build", "--model", model]).code(0);
     checkout.run(&["attest", "create"]).code(0);
-    checkout::altered(Path::new(model), |_, _| {}, |_| {});
+    altered(Path::new(model), |_, _| {}, |_| {});
     checkout
         .run(&["attest", "create"])
         .code(100)

@@ -1,7 +1,7 @@
 //! `golden verify`, `trace diff` and `tensor ..` as a user meets them: exit codes, streams, files left and not left.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use apr_format::atomic::Overwrite;
 use probador::golden::npy::write_f32;

@@ -4,7 +4,7 @@ pub(crate) mod goldens;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use apr_format::{AprFile, AprWriter, Metadata, Overwrite, TensorSpec};
 use assert_cmd::Command;
