@@ -1,5 +1,4 @@
 //! The forward pass against what PyTorch computed in float64 for the trained tiny model, tensor by tensor.
-#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,30 +1,12 @@
 //! What the forward pass promises whatever the weights are, shown on the trained tiny model.
-#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use apr_format::AprFile;
 use apr_generation::{CausalLm, Layered, LogitRows, ModelError, Recorder, Site, TensorKey};
-use apr_qwen2::{LoadOptions, Qwen2};
+use apr_qwen2::Qwen2;
 use apr_tokenizer::TokenId;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
-fn tiny(n_threads: usize, context_length: usize) -> Qwen2 {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/tiny/tiny.apr");
-    let options = LoadOptions { context_length: Some(context_length), n_threads: Some(n_threads) };
-    Qwen2::load(&AprFile::open(&path).unwrap(), options).unwrap()
-}
-
-fn random_ids(seed: u64, n: usize) -> Vec<TokenId> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    (0..n).map(|_| TokenId(rng.random_range(0..4096))).collect()
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
+use crate::support::{bits, random_ids, tiny};
 
 /// The logits of every position, the sequence cut into calls of the given lengths, cycled.
 fn logits_in_pieces(model: &mut Qwen2, ids: &[TokenId], pieces: &[usize]) -> Vec<u32> {

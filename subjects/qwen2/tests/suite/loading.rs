@@ -1,20 +1,17 @@
 //! Files that are valid `.apr` but no Qwen2 model are refused with the reason.
-#![expect(clippy::unwrap_used, reason = "a test may")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use apr_format::{AprFile, AprWriter, Metadata, Overwrite, TensorSpec};
 use apr_qwen2::{LoadOptions, Qwen2};
 use tempfile::TempDir;
 
-fn tiny() -> AprFile {
-    AprFile::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/tiny/tiny.apr")).unwrap()
-}
+use crate::support::tiny_file;
 
 /// A copy of the tiny model with its metadata and its list of tensors changed; tensors are cut or zero-extended to the
 /// size their entry asks for.
 fn altered(folder: &TempDir, alter: impl Fn(&mut Metadata, &mut Vec<TensorSpec>)) -> PathBuf {
-    let source = tiny();
+    let source = tiny_file();
     let mut metadata = source.metadata().clone();
     let mut specs: Vec<TensorSpec> = source
         .entries()
@@ -103,7 +100,7 @@ fn tensors_that_contradict_the_configuration_are_refused() {
 fn a_context_the_model_was_not_made_for_is_refused() {
     for context_length in [0, 1025, usize::MAX] {
         let options = LoadOptions { context_length: Some(context_length), n_threads: Some(1) };
-        let error = Qwen2::load(&tiny(), options).err().unwrap().to_string();
+        let error = Qwen2::load(&tiny_file(), options).err().unwrap().to_string();
         assert!(error.contains("the model was made for 1 to 1024"), "{error}");
     }
 }
