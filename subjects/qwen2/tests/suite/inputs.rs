@@ -157,7 +157,7 @@ fn a_matrix_that_is_replaced_is_multiplied_with_from_then_on_and_no_other_is() {
 #[test]
 #[should_panic(expected = "the shape of DownProj")]
 fn a_matrix_of_another_shape_is_refused() {
-    let zeros = Tensor::from_f32(vec![192, 64], &[0.0; 192 * 64]).unwrap();
+    let zeros = Tensor::from_f32(vec![192, 64], &vec![0.0; 192 * 64]).unwrap();
     tiny(1, 16).replace(0, Matrix::DownProj, zeros);
 }
 
@@ -167,6 +167,6 @@ fn a_model_that_was_forked_keeps_its_matrices() {
     let mut model = tiny(1, 16);
     let mut fork = model.fork().unwrap();
     fork.prefill(&[TokenId(1)], LogitRows::Last, None).unwrap();
-    let zeros = Tensor::from_f32(vec![192, 512], &[0.0; 192 * 512]).unwrap();
+    let zeros = Tensor::from_f32(vec![192, 512], &vec![0.0; 192 * 512]).unwrap();
     model.replace(0, Matrix::DownProj, zeros);
 }

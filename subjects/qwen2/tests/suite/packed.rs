@@ -2,7 +2,7 @@
 //! activations changes; and it keeps the promises that every model does.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::sync::LazyLock;
 
 use apr_format::{AprFile, IndexEntry};
 use apr_generation::{CausalLm, Layered, LogitRows, Recorder, Site, TensorKey};
@@ -42,23 +42,34 @@ fn packed(packing: Packing, tensor: &Tensor) -> Vec<u8> {
 }
 
 /// The tiny model with packed weights, and the float model of the same values.
-fn twins(folder: &Path) -> (AprFile, AprFile) {
-    let integers = copy(folder, "packed.apr", |entry, tensor| match packing(entry) {
+struct Twins {
+    integers: AprFile,
+    floats: AprFile,
+}
+
+/// Made once, and kept in memory: the folder they are written to is gone afterwards.
+static TWINS: LazyLock<Twins> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let integers = copy(folder.path(), "packed.apr", |entry, tensor| match packing(entry) {
         Some(packing) => (packing.dtype(), packed(packing, tensor)),
         None => (tensor.dtype(), tensor.bytes().to_vec()),
     });
-    let floats = copy(folder, "floats.apr", |entry, tensor| {
-        let Some(packing) = packing(entry) else { return (tensor.dtype(), tensor.bytes().to_vec()) };
-        let same =
-            Tensor::new(packing.dtype(), tensor.shape().to_vec(), packed(packing, tensor).into()).unwrap();
-        (DType::F32, same.to_f32().iter().flat_map(|value| value.to_le_bytes()).collect())
+    let floats = copy(folder.path(), "floats.apr", |entry, tensor| {
+        if packing(entry).is_none() {
+            return (tensor.dtype(), tensor.bytes().to_vec());
+        }
+        let same = integers.tensor(&entry.name).unwrap().to_f32();
+        (DType::F32, same.iter().flat_map(|value| value.to_le_bytes()).collect())
     });
-    (integers, floats)
-}
+    let in_memory = |file: &AprFile| {
+        let bytes = std::fs::read(file.path()).unwrap();
+        AprFile::from_bytes(file.path(), bytes.into()).unwrap()
+    };
+    Twins { integers: in_memory(&integers), floats: in_memory(&floats) }
+});
 
 fn integers(n_threads: usize, context_length: usize) -> Qwen2 {
-    let folder = tempfile::tempdir().unwrap();
-    load(&twins(folder.path()).0, n_threads, context_length)
+    load(&TWINS.integers, n_threads, context_length)
 }
 
 /// The norm of the difference over the norm.
@@ -70,10 +81,8 @@ fn distance(found: &[f32], expected: &[f32]) -> f64 {
 
 #[test]
 fn every_tensor_is_that_of_the_float_model_of_the_same_values_within_what_rounding_activations_changes() {
-    let folder = tempfile::tempdir().unwrap();
-    let (integers, floats) = twins(folder.path());
     let ids = random_ids(41, 40);
-    let tensors = [&integers, &floats].map(|file| {
+    let tensors = [&TWINS.integers, &TWINS.floats].map(|file| {
         let mut model = load(file, 2, 64);
         let mut recorder = Recorder::new(|_| true);
         model.prefill(&ids[..33], LogitRows::All, Some(&mut recorder)).unwrap();
@@ -177,9 +186,7 @@ fn a_probe_sees_what_it_wants_and_changes_no_bit() {
 
 #[test]
 fn a_position_takes_half_of_what_it_takes_with_floats_and_drafts_are_cheap() {
-    let folder = tempfile::tempdir().unwrap();
-    let (integers, floats) = twins(folder.path());
-    let (integers, floats) = (load(&integers, 1, 16), load(&floats, 1, 16));
+    let (integers, floats) = (load(&TWINS.integers, 1, 16), load(&TWINS.floats, 1, 16));
     // 6 layers, a key and a value, 2 heads of 32.
     assert_eq!(integers.cache_bytes_per_position(), 6 * 2 * 2 * 32 * 2);
     assert_eq!(floats.cache_bytes_per_position(), 6 * 2 * 2 * 32 * 4);
