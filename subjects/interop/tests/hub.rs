@@ -94,11 +94,17 @@ fn a_sharded_model_comes_with_the_shards_its_index_names() {
 #[test]
 fn large_files_come_in_parallel_ranges_in_the_right_order() {
     let repository = weights();
+    let n_ranges = AtomicUsize::new(0);
     let server = Server::start(move |request| {
         let mut reply = repository.answer(request);
-        // Earlier ranges take longer.
+        // The first range waits for three more, so at least one comes before it.
         if let Some((first, _)) = request.range() {
-            reply.delay = Duration::from_millis(if first == 0 { 150 } else { 20 });
+            n_ranges.fetch_add(1, Ordering::SeqCst);
+            let until = Instant::now() + Duration::from_secs(10);
+            while first == 0 && n_ranges.load(Ordering::SeqCst) < 4 && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            reply.delay = Duration::from_millis(20);
         }
         reply
     });

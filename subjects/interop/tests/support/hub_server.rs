@@ -101,10 +101,17 @@ impl Server {
                     let (n_open, most) = (n_open.clone(), most.clone());
                     std::thread::spawn(move || {
                         most.fetch_max(n_open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        let mut is_open = true;
+                        // Counted before the client can know that it has its reply, and open the next connection.
+                        let mut before_reply = || {
+                            if std::mem::take(&mut is_open) {
+                                n_open.fetch_sub(1, Ordering::SeqCst);
+                            }
+                        };
                         if let Ok(stream) = stream {
-                            let _ = serve(stream, &requests, &*answer);
+                            let _ = serve(stream, &requests, &*answer, &mut before_reply);
                         }
-                        n_open.fetch_sub(1, Ordering::SeqCst);
+                        before_reply();
                     });
                 }
             })
@@ -126,7 +133,7 @@ impl Server {
         self.requests().into_iter().filter(|request| request.is_download_of(name)).collect()
     }
 
-    /// The most connections that were served at a time.
+    /// The most connections that waited for their reply at a time.
     pub fn n_at_once(&self) -> usize {
         self.n_at_once.load(Ordering::SeqCst)
     }
@@ -146,6 +153,7 @@ fn serve(
     mut stream: TcpStream,
     requests: &Mutex<Vec<Request>>,
     answer: &(dyn Fn(&Request) -> Reply + Send + Sync),
+    before_reply: &mut dyn FnMut(),
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.set_write_timeout(Some(Duration::from_secs(10)))?;
@@ -163,6 +171,7 @@ fn serve(
     requests.lock().unwrap().push(request.clone());
     let reply = answer(&request);
     std::thread::sleep(reply.delay);
+    before_reply();
     let mut head = format!("HTTP/1.1 {} -\r\nConnection: close\r\n", reply.status);
     if !reply.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
         head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
