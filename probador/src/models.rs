@@ -41,7 +41,7 @@ pub struct Perplexity {
     pub text_hash: String,
     /// Tokens a window.
     pub window: u32,
-    /// The first position of a window whose token is scored; at least 1.
+    /// The first position of a window whose token is scored, at least 1 and below `window`.
     pub scored_from: u32,
     /// How many windows from the start of the text.
     pub n_windows: u32,
@@ -79,12 +79,19 @@ impl FromNode for Perplexity {
         let unigram = fields.required("unigram", problems);
         let ceiling = fields.required("ceiling", problems);
         fields.finish(problems);
+        let (window, scored_from, n_windows) = (window?, scored_from?, n_windows?);
+        if !(1..window).contains(&scored_from) {
+            problems.add(node.at, "`scored_from` is a position of the window, 1 or a later one");
+        }
+        if n_windows == 0 {
+            problems.add(node.at, "`n_windows` is 1 or more");
+        }
         Some(Self {
             text: text?,
             text_hash: text_hash?,
-            window: window?,
-            scored_from: scored_from?,
-            n_windows: n_windows?,
+            window,
+            scored_from,
+            n_windows,
             reference: reference?,
             reference_by: reference_by?,
             unigram: unigram?,
@@ -224,6 +231,20 @@ mod tests {
             1,
         ));
         assert!(found.iter().any(|problem| problem.contains("`window`")), "{found:?}");
+    }
+
+    #[test]
+    fn windows_in_which_nothing_is_scored_are_refused() {
+        let text = Workspace::find(None).unwrap().source("golden/models.yaml").unwrap().text;
+        let place = "`scored_from` is a position of the window, 1 or a later one";
+        for (before, after, expected) in [
+            ("scored_from: 1\n", "scored_from: 0\n", place),
+            ("scored_from: 1\n", "scored_from: 512\n", place),
+            ("n_windows: 11", "n_windows: 0", "`n_windows` is 1 or more"),
+        ] {
+            let found = problems(&text.replacen(before, after, 1));
+            assert!(found.len() == 1 && found[0].ends_with(expected), "{after}: {found:?}");
+        }
     }
 
     #[test]
