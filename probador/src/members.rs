@@ -25,6 +25,8 @@ pub struct Member {
     pub below: BTreeSet<String>,
     /// Hash of its files.
     pub key: String,
+    /// Hash of its code, `src/`: what its tests are changes nothing that others measure of it.
+    pub code: String,
 }
 
 /// Every crate of the workspace at `root`, each after those it stands on.
@@ -45,6 +47,7 @@ pub fn members(root: &Path) -> anyhow::Result<Vec<Member>> {
             folder: folder.clone(),
             below: below(name, manifest, &manifests),
             key: folder_hash(&root.join(folder))?,
+            code: folder_hash(&root.join(folder).join("src"))?,
         });
     }
     members.sort_by_key(|member| (member.below.len(), member.name.clone()));
@@ -207,6 +210,14 @@ mod tests {
         write(&folder, "middle/tests/new.rs", "");
         let after = keys(&folder);
         assert_eq!(changed(&before, &after), ["middle"]);
+        let code =
+            || members(folder.path()).unwrap().into_iter().map(|member| member.code).collect::<Vec<_>>();
+        let tested = code();
+        write(&folder, "middle/tests/newer.rs", "");
+        assert_eq!(code(), tested, "tests are no code");
+        write(&folder, "middle/src/lib.rs", "fn b() {}");
+        assert_eq!(changed(&tested, &code()), ["middle"]);
+        let after = keys(&folder);
         write(&folder, "ground/src/lib.rs", "fn a() {}");
         assert_eq!(changed(&after, &keys(&folder)), ["ground"]);
     }

@@ -6,7 +6,8 @@ use crate::case::{Judgement, Undecided};
 use crate::checklist::{Claim, CoverageClaim, MutationClaim};
 use crate::checks::{CheckError, Context};
 use crate::coverage::{
-    COVERAGE, Coverage, INFERENCE, Line, Share, Sources, StoredCoverage, VERDICT_CORE, coverage, shares,
+    COVERAGE, Coverage, ENGINE, INFERENCE, Line, Share, Sources, StoredCoverage, VERDICT_CORE, coverage,
+    shares,
 };
 use crate::members::members;
 use crate::mutants::{MUTANTS, StoredMutants, mutated, score};
@@ -25,19 +26,24 @@ pub fn covered(context: &Context, claim: &Claim, what: CoverageClaim) -> Result<
     let coverage = coverage(&stored, judged).map_err(CheckError::Undecided)?;
     let mut judgement = Judgement::new();
     judgement.note(coverage.tools.join("; "));
+    for (path, lacks) in &coverage.left_out {
+        judgement.note(format!("{path} is left out: the processor it was measured on has no {lacks}"));
+    }
     match what {
         CoverageClaim::Lines => {
             let [lines, ..] = shares(coverage.files.values());
             share(&mut judgement, "lines covered", lines, claim.limit("percent")?);
+            counts_branches(&coverage)?;
+            for scope in [ENGINE, INFERENCE] {
+                let [lines, _, branches] = shares(coverage.within(&scope).map(|(_, file)| file));
+                let what = |kind: &str| format!("{kind} covered in {}", scope.name);
+                share(&mut judgement, &what("lines"), lines, claim.limit("strict-line-percent")?);
+                share(&mut judgement, &what("branches"), branches, claim.limit("strict-branch-percent")?);
+            }
         }
         CoverageClaim::CoreLines => core_lines(&mut judgement, root, &coverage)?,
         CoverageClaim::CoreBranches => {
-            if !coverage.without_branches.is_empty() {
-                return Err(CheckError::Undecided(Undecided::unverified(
-                    "the stored coverage was measured without branches",
-                    "rustup toolchain install nightly && cargo probador coverage --fresh --crate probador-core",
-                )));
-            }
+            counts_branches(&coverage)?;
             let [_, _, branches] = shares(coverage.within(&VERDICT_CORE).map(|(_, file)| file));
             share(&mut judgement, "branches covered", branches, claim.limit("percent")?);
         }
@@ -83,6 +89,18 @@ pub fn mutants_caught(
 
 fn share(judgement: &mut Judgement, what: &str, share: Share, limit: f64) {
     judgement.at_least(what, share.percent(), limit, "%", share.total);
+}
+
+fn counts_branches(coverage: &Coverage) -> Result<(), CheckError> {
+    let without = &coverage.without_branches;
+    if without.is_empty() {
+        return Ok(());
+    }
+    let crates: Vec<String> = without.iter().map(|name| format!(" --crate {name}")).collect();
+    Err(CheckError::Undecided(Undecided::unverified(
+        format!("the stored coverage of {} was measured without branches", without.join(", ")),
+        format!("rustup toolchain install nightly && cargo probador coverage --fresh{}", crates.concat()),
+    )))
 }
 
 /// Every line of the verdict core is executed or excused, and every excuse is needed.
@@ -175,7 +193,11 @@ mod tests {
         let context = Context::new(workspace, model, None, []).with_fault(subject);
         let judged = covered(&context, claim, CoverageClaim::CoreBranches);
         let Err(CheckError::Undecided(undecided)) = judged else { panic!("{judged:?}") };
-        assert!(undecided.remedy.contains("rustup toolchain install nightly"), "{undecided}");
+        assert_eq!(
+            undecided.to_string(),
+            "unverified: the stored coverage of probador-core was measured without branches; rustup toolchain install \
+             nightly && cargo probador coverage --fresh --crate probador-core"
+        );
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn measure(
         printer.talk("no crate has changed since its coverage was stored");
         return Ok(());
     }
-    let tools = Tools::find(workspace.root(), members)?;
+    let mut tools = Tools::find(workspace.root(), members)?;
     printer.talk(&format!(
         "{}: what takes longest is to build {} crates anew",
         tools.version(),
@@ -109,7 +109,7 @@ fn measure(
     if !tools.counts_branches() {
         printer.talk("branches are not counted, which needs a nightly compiler\nhint: rustup toolchain install nightly");
     }
-    tools.prepare(&plan.open)?;
+    tools.prepare()?;
     for member in &plan.open {
         printer.talk(&format!("{}: running its tests", member.name));
         let log = workspace.path(format!("target/probador/coverage-{}.log", member.name));

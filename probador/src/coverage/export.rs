@@ -14,6 +14,8 @@ use super::{Line, Place, Point, Side};
 pub struct Measured {
     /// Files from the top of the checkout.
     pub files: BTreeMap<String, FileMeasure>,
+    /// Files that nothing could execute, and what the processor lacks for it.
+    pub left_out: BTreeMap<String, String>,
 }
 
 /// What one run executed of a file.

@@ -15,6 +15,9 @@ pub struct Scope {
 pub const VERDICT_CORE: Scope =
     Scope { name: "the verdict core", paths: &["probador/core/", "subjects/wasm/"] };
 
+/// What verifies.
+pub const ENGINE: Scope = Scope { name: "the engine", paths: &["probador/"] };
+
 /// The crates that a reply is computed with.
 pub const INFERENCE: Scope = Scope {
     name: "the inference crates",
@@ -59,7 +62,7 @@ mod tests {
     #[test]
     fn every_part_exists_but_the_runtime_to_come() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        for part in VERDICT_CORE.paths.iter().chain(INFERENCE.paths) {
+        for part in [VERDICT_CORE, ENGINE, INFERENCE].iter().flat_map(|scope| scope.paths) {
             assert!(*part == "subjects/wasm/" || root.join(part).exists(), "{part}");
         }
     }

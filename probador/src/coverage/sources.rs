@@ -4,6 +4,9 @@
 //! A line that no test can reach is excused in place, by a comment above it that says how many lines it excuses and why:
 //! `// coverage: the next 2 lines, because a sorted list has no such pair`. Any other comment that starts so is a
 //! problem, and so is an excuse for lines that all are executed.
+//!
+//! Code for an instruction set is judged where there is one: a file that says `// coverage: this file, on a processor
+//! with avx512f` is left out of what a processor without it measured, as code for another architecture is.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -20,6 +23,8 @@ use crate::members::Member;
 const MARK: &str = "// coverage:";
 /// An excuse for more than this hides a function, not a line.
 const MOST_EXCUSED: u32 = 12;
+/// How the comment goes on that says which processor a file is for.
+const FOR_PROCESSOR: &str = "this file, on a processor with ";
 
 /// What one file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub struct Sources {
     pub public: Vec<PublicFunction>,
     /// Lines that are excused.
     pub exclusions: Vec<Exclusion>,
+    /// What a processor must have to execute any of it.
+    pub feature: Option<Feature>,
     /// Comments that start like an excuse and are none, with their lines.
     pub problems: Vec<(u32, String)>,
     /// Modules of the file that are compiled for tests only and lie in files of their own.
@@ -56,6 +63,39 @@ pub struct Exclusion {
     pub reason: String,
 }
 
+/// An extension of an instruction set that whole files are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// AVX-512, its foundation.
+    Avx512f,
+    /// AVX-512, products of small integers.
+    Avx512vnni,
+}
+
+impl Feature {
+    /// Every one.
+    const ALL: [Self; 2] = [Self::Avx512f, Self::Avx512vnni];
+
+    /// What compilers call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Avx512f => "avx512f",
+            Self::Avx512vnni => "avx512vnni",
+        }
+    }
+
+    /// Whether this processor has it.
+    pub fn is_here(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return match self {
+            Self::Avx512f => is_x86_feature_detected!("avx512f"),
+            Self::Avx512vnni => is_x86_feature_detected!("avx512vnni"),
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+}
+
 impl Sources {
     /// Reads the file at `path`.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
@@ -74,7 +114,16 @@ impl Sources {
         Collector { sources: &mut sources, owner: String::new() }.visit_file(&syntax);
         for (line, text) in (1..).zip(text.lines()) {
             let Some(said) = text.trim_start().strip_prefix(MARK) else { continue };
-            match exclusion(line, said.trim()) {
+            let said = said.trim();
+            if let Some(name) = said.strip_prefix(FOR_PROCESSOR) {
+                sources.feature = Feature::ALL.into_iter().find(|feature| feature.name() == name);
+                if sources.feature.is_none() {
+                    let known = Feature::ALL.map(Feature::name).join(", ");
+                    sources.problems.push((line, format!("`{name}` is none of {known}")));
+                }
+                continue;
+            }
+            match exclusion(line, said) {
                 Ok(exclusion) => sources.exclusions.push(exclusion),
                 Err(why) => sources.problems.push((line, why)),
             }
@@ -118,7 +167,7 @@ pub(crate) fn test_files(root: &Path, members: &[Member]) -> anyhow::Result<BTre
 fn exclusion(line: u32, said: &str) -> Result<Exclusion, String> {
     let wrong = || {
         format!(
-            "an excuse reads `{MARK} the next N lines, because REASON`, or `the next line`; this says `{said}`"
+            "an excuse reads `{MARK} the next N lines, because REASON`, or `the next line`, or `{MARK} {FOR_PROCESSOR}FEATURE`; this says `{said}`"
         )
     };
     let rest = said.strip_prefix("the next ").ok_or_else(wrong)?;
@@ -267,6 +316,7 @@ mod tests {
             folder: name.to_owned(),
             below: [].into(),
             key: String::new(),
+            code: String::new(),
         };
         let found = test_files(folder.path(), &[member("top"), member("ground")]).unwrap();
         let expected = ["top/src/inner/leaf/of_leaf.rs", "top/src/inner/of_mod.rs", "top/src/of_lib.rs"];
@@ -297,6 +347,16 @@ mod tests {
             assert_eq!(sources.problems.len(), 1, "{said}");
             assert_eq!(sources.problems[0].0, 2, "{said}");
         }
+    }
+
+    #[test]
+    fn a_file_may_be_for_a_processor_that_is_known() {
+        let text = |said: &str| Sources::of(&format!("// coverage: {said}\nfn a() {{}}\n")).unwrap();
+        assert_eq!(text("this file, on a processor with avx512vnni").feature, Some(Feature::Avx512vnni));
+        let sources = text("this file, on a processor with luck");
+        assert_eq!(sources.feature, None);
+        assert_eq!(sources.problems, [(1, "`luck` is none of avx512f, avx512vnni".to_owned())]);
+        assert!(Feature::Avx512f.is_here() || !Feature::Avx512vnni.is_here(), "the one contains the other");
     }
 
     #[test]

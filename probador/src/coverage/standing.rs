@@ -21,6 +21,8 @@ pub struct Coverage {
     pub without_branches: Vec<String>,
     /// The tools of the runs.
     pub tools: Vec<String>,
+    /// Files that nothing could execute where they were measured, and what the processor lacked.
+    pub left_out: BTreeMap<String, String>,
 }
 
 /// Executed places among all.
@@ -78,10 +80,10 @@ pub fn stale<'m>(stored: &StoredCoverage, members: impl IntoIterator<Item = &'m 
 /// The members whose run says something of another state of a crate below: run again, they may cover more of this one.
 pub fn behind<'m>(stored: &StoredCoverage, members: &'m [Member]) -> Vec<&'m str> {
     let is_now =
-        |name: &str, key: &str| members.iter().any(|member| member.name == name && member.key == key);
+        |name: &str, code: &str| members.iter().any(|member| member.name == name && member.code == code);
     let is_behind = |member: &&Member| {
         let run = stored.crates.get(&member.name);
-        run.is_some_and(|run| run.below.iter().any(|(name, below)| !is_now(name, &below.key)))
+        run.is_some_and(|run| run.below.iter().any(|(name, below)| !is_now(name, &below.code)))
     };
     members.iter().filter(is_behind).map(|member| member.name.as_str()).collect()
 }
@@ -98,13 +100,14 @@ pub fn together<'m>(stored: &StoredCoverage, members: impl IntoIterator<Item = &
         if !coverage.tools.contains(&run.tool) {
             coverage.tools.push(run.tool.clone());
         }
+        coverage.left_out.extend(run.left_out.iter().map(|(path, lacks)| (path.clone(), lacks.clone())));
         coverage.files.extend(run.files.iter().map(|(path, counts)| (path.clone(), counts.clone())));
     }
-    let key_now = |name: &str| members.iter().find(|member| member.name == name).map(|member| &member.key);
+    let code_now = |name: &str| members.iter().find(|member| member.name == name).map(|member| &member.code);
     for member in &members {
         let below = stored.crates.get(&member.name).map(|run| &run.below);
         // What was executed of another state of a crate below is in other places now.
-        let fresh = below.into_iter().flatten().filter(|(name, below)| key_now(name) == Some(&below.key));
+        let fresh = below.into_iter().flatten().filter(|(name, below)| code_now(name) == Some(&below.code));
         for (path, executed) in fresh.flat_map(|(_, below)| &below.files) {
             if let Some(file) = coverage.files.get_mut(path) {
                 file.gain(executed);
@@ -148,7 +151,13 @@ mod tests {
     use crate::coverage::stored::{Below, Executed};
 
     fn member(name: &str, key: &str) -> Member {
-        Member { name: name.into(), folder: name.into(), below: [].into(), key: key.into() }
+        Member {
+            name: name.into(),
+            folder: name.into(),
+            below: [].into(),
+            key: key.into(),
+            code: format!("code {key}"),
+        }
     }
 
     fn run(file: &str, total: usize, missed: &[u32]) -> Run {
@@ -162,6 +171,7 @@ mod tests {
             has_branches: true,
             files: [(file.to_owned(), counts)].into(),
             below: BTreeMap::new(),
+            left_out: BTreeMap::new(),
         }
     }
 
@@ -170,7 +180,7 @@ mod tests {
         let mut top = run("top/src/lib.rs", 5, &[]);
         let gained = Executed { lines: [Line(3)].into_iter().collect(), ..Executed::default() };
         let files = [("ground/src/lib.rs".to_owned(), gained)].into();
-        top.below.insert("ground".to_owned(), Below { key: "now".to_owned(), files });
+        top.below.insert("ground".to_owned(), Below { code: "code now".to_owned(), files });
         let ground = run("ground/src/lib.rs", 5, &[2, 3]);
         StoredCoverage { crates: [("ground".to_owned(), ground), ("top".to_owned(), top)].into() }
     }
@@ -212,6 +222,9 @@ mod tests {
         let coverage = coverage(&stored, &members).unwrap();
         assert_eq!(coverage.files["ground/src/lib.rs"].lines.missed.0, [Line(2), Line(3)].into());
         assert_eq!(behind(&stored, &members), ["top"]);
+        // Other tests of the same code leave what was executed of it as it was.
+        let retested = [Member { code: "code now".to_owned(), ..members[0].clone() }, members[1].clone()];
+        assert_eq!(behind(&stored, &retested), Vec::<&str>::new());
         assert_eq!(behind(&stored, &[member("ground", "now"), member("top", "now")]), Vec::<&str>::new());
     }
 
@@ -221,6 +234,15 @@ mod tests {
         let coverage = together(&stored(), &members);
         assert_eq!(coverage.files.keys().collect::<Vec<_>>(), ["top/src/lib.rs"]);
         assert_eq!(coverage.without_branches, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_processor_could_not_execute_is_named() {
+        let mut stored = stored();
+        let left_out = [("top/src/wide.rs".to_owned(), "avx512f".to_owned())];
+        stored.crates.get_mut("top").unwrap().left_out = left_out.clone().into();
+        let members = [member("ground", "now"), member("top", "now")];
+        assert_eq!(coverage(&stored, &members).unwrap().left_out, left_out.into());
     }
 
     #[test]

@@ -35,14 +35,17 @@ pub struct Run {
     pub files: BTreeMap<String, FileCounts>,
     /// What it executed of crates below that their own tests had missed, by the name of the crate.
     pub below: BTreeMap<String, Below>,
+    /// Files that nothing could execute where it ran, and what the processor lacked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, String>,
 }
 
 /// What a run executed of a crate below its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Below {
-    /// Key of that crate: in another state of it these places are others.
-    pub key: String,
+    /// Key of that crate's code: in another state of it these places are others.
+    pub code: String,
     /// Its files.
     pub files: BTreeMap<String, Executed>,
 }
@@ -122,10 +125,13 @@ impl Run {
             });
             let files: BTreeMap<_, _> = executed.collect();
             if !files.is_empty() {
-                below.insert(other.name.clone(), Below { key: other.key.clone(), files });
+                below.insert(other.name.clone(), Below { code: other.code.clone(), files });
             }
         }
-        Self { key: member.key.clone(), tool, has_branches, files, below }
+        let own = format!("{}/src/", member.folder);
+        let left_out = measured.left_out.iter().filter(|(path, _)| path.starts_with(&own));
+        let left_out = left_out.map(|(path, lacks)| (path.clone(), lacks.clone())).collect();
+        Self { key: member.key.clone(), tool, has_branches, files, below, left_out }
     }
 }
 
@@ -179,6 +185,7 @@ mod tests {
             folder: name.to_owned(),
             below: below.iter().map(|&name| name.to_owned()).collect(),
             key: format!("key of {name}"),
+            code: format!("code of {name}"),
         }
     }
 
@@ -194,6 +201,9 @@ mod tests {
         measured.files.insert("ground/src/lib.rs".to_owned(), file(8, 10));
         measured.files.insert("ground/src/known.rs".to_owned(), file(2, 2));
         measured.files.insert("beside/src/lib.rs".to_owned(), file(2, 2));
+        for path in ["top/src/wide.rs", "ground/src/wide.rs"] {
+            measured.left_out.insert(path.to_owned(), "avx512f".to_owned());
+        }
         let missed_of = |lines: &[u32]| FileCounts {
             lines: Counts { total: 10, missed: lines.iter().copied().map(Line).collect() },
             ..FileCounts::default()
@@ -208,9 +218,10 @@ mod tests {
         assert_eq!((run.files["top/src/lib.rs"].lines.total), 4);
         assert_eq!(run.files["top/src/lib.rs"].lines.missed.0, [Line(4)].into());
         assert_eq!(run.key, "key of top");
+        assert_eq!(run.left_out, [("top/src/wide.rs".to_owned(), "avx512f".to_owned())].into());
         assert_eq!(run.below.keys().collect::<Vec<_>>(), ["ground"]);
-        let Below { key, files } = &run.below["ground"];
-        assert_eq!(key, "key of ground");
+        let Below { code, files } = &run.below["ground"];
+        assert_eq!(code, "code of ground");
         assert_eq!(files.keys().collect::<Vec<_>>(), ["ground/src/lib.rs"]);
         let mut counts = missed_of(&[7, 9]);
         counts.gain(&files["ground/src/lib.rs"]);

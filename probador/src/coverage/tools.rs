@@ -15,6 +15,11 @@ use crate::process::{Finished, Program, on_one_cpu};
 const TIME: Duration = Duration::from_hours(2);
 /// Where what is built for coverage lies, in the checkout.
 const TARGET: &str = "target/llvm-cov";
+/// How cargo-llvm-cov is told which crates get counters, names between commas.
+const COUNTED: &str = "__CARGO_LLVM_COV_RUSTC_WRAPPER_CRATE_NAMES";
+/// The crate of the innermost loops, which take several times as long with counters in them. Its own tests and those of
+/// the crates above it see what it does; the engine's, which compute most, are run without.
+const KERNELS: &str = "apr-tensor";
 /// Variables that say where tests find models.
 const DATA: [&str; 2] = ["APR_DATA_DIR", "PROBADOR_MODEL"];
 
@@ -68,18 +73,31 @@ impl Tools {
         self.nightly
     }
 
-    /// Makes room for the tests of `open`: drops what was built before, which would be counted too, and builds the
-    /// executables where one of the crates needs those of others.
-    pub fn prepare(&self, open: &[&Member]) -> anyhow::Result<()> {
-        self.run(&["llvm-cov", "clean", "--workspace"])?;
-        if open.iter().any(|member| member.name == ENGINE) {
-            self.run(&["build", "--release", "--workspace", "--bins", "--quiet"])?;
+    /// Drops what was built before, which would be counted too.
+    pub fn prepare(&self) -> anyhow::Result<()> {
+        self.run(&["llvm-cov", "clean", "--workspace"]).map(|_| ())
+    }
+
+    /// Builds the executables that the engine's tests start, and its kernels without counters.
+    fn prepare_engine(&mut self) -> anyhow::Result<()> {
+        let kernels = KERNELS.replace('-', "_");
+        for (name, value) in &mut self.environment {
+            if name == COUNTED {
+                let counted: Vec<&str> = value.split(',').filter(|name| *name != kernels).collect();
+                *value = counted.join(",");
+            }
         }
-        Ok(())
+        // Cargo does not know that they are to be built in another way.
+        self.run(&["clean", "--release", "--package", KERNELS])?;
+        self.run(&["build", "--release", "--workspace", "--bins", "--quiet"]).map(|_| ())
     }
 
     /// Runs the tests of `member` and reads what they executed, tests themselves left out. What they print goes to `log`.
-    pub fn measure(&self, member: &Member, log: &Path) -> anyhow::Result<Measured> {
+    /// The engine comes last.
+    pub fn measure(&mut self, member: &Member, log: &Path) -> anyhow::Result<Measured> {
+        if member.name == ENGINE {
+            self.prepare_engine()?;
+        }
         let target = self.root.join(TARGET);
         for entry in walkdir::WalkDir::new(&target) {
             let entry = entry?;
@@ -134,7 +152,11 @@ impl Tools {
         for (path, file) in &mut measured.files {
             let sources = Sources::read(&self.root.join(path))?;
             file.retain(|line| !sources.is_test(line));
+            if let Some(feature) = sources.feature.filter(|feature| !feature.is_here()) {
+                measured.left_out.insert(path.clone(), feature.name().to_owned());
+            }
         }
+        measured.files.retain(|path, _| !measured.left_out.contains_key(path));
         Ok(())
     }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::checklist::{Check, Claim};
 use crate::coverage::{
-    COVERAGE, Counts, FileCounts, Line, Point, Run, Side, Sources, StoredCoverage, VERDICT_CORE,
+    COVERAGE, Counts, ENGINE, FileCounts, INFERENCE, Line, Point, Run, Side, Sources, StoredCoverage,
+    VERDICT_CORE,
 };
 use crate::members::members;
 use crate::mutants::{FileResult, MUTANTS, Mutant, State, StoredMutants, Tried, mutated};
@@ -15,6 +16,17 @@ pub(super) fn make(name: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>>
     let spoil: fn(&str, &Sources, &mut FileCounts) = match name {
         "a-quarter-of-lines-missed" => |_, _, file| {
             file.lines.missed = (1..=file.lines.total as u32).step_by(4).map(Line).collect();
+        },
+        "every-tenth-line-of-inference-missed" => |path, _, file| {
+            if INFERENCE.holds(path) {
+                file.lines.missed = (1..=file.lines.total as u32).step_by(10).map(Line).collect();
+            }
+        },
+        "branches-of-the-engine-missed" => |path, _, file| {
+            if ENGINE.holds(path) {
+                let side = |column: u32| Side { at: Point { line: 1, column }, held: true };
+                file.branches.missed = [1, 2].map(side).into_iter().collect();
+            }
         },
         "core-line-missed" => |path, _, file| {
             if path == "probador/core/src/compare/tolerance.rs" {
@@ -58,6 +70,7 @@ fn coverage(folder: &Path, spoil: fn(&str, &Sources, &mut FileCounts)) -> anyhow
             has_branches: true,
             files: [].into(),
             below: [].into(),
+            left_out: [].into(),
         };
         for entry in walkdir::WalkDir::new(workspace.path(&member.folder).join("src")) {
             let entry = entry?;

@@ -123,6 +123,7 @@ mod tests {
             folder: "subjects/qwen2".into(),
             below: [].into(),
             key: "k".into(),
+            code: String::new(),
         };
         arguments(&member, chosen, Path::new("out")).join(" ")
     }

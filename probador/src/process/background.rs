@@ -57,7 +57,8 @@ impl Background {
         String::from_utf8_lossy(&self.output.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
-    /// How it ended, if it has; then its output is whole.
+    /// How it ended, if it has; then its output is whole, unless what it left running keeps its streams open for longer
+    /// than [`LAST_WORDS`].
     pub fn has_ended(&mut self) -> anyhow::Result<Option<Ended>> {
         let Some(status) = self.group.child().try_wait()? else { return Ok(None) };
         let deadline = Instant::now() + LAST_WORDS;

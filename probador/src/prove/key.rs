@@ -51,19 +51,7 @@ impl Keys {
     /// What the proofs of all models have in common: every source is read and taken apart for it.
     pub(super) fn of_any_model(workspace: &Workspace) -> anyhow::Result<Self> {
         let root = workspace.root();
-        let mut common = blake3::Hasher::new();
-        common.update(b"probador proof 3\0");
-        for judge in JUDGES {
-            update(&mut common, &code_hash(&root.join("probador/src").join(judge))?);
-        }
-        for below in ["probador/core/src", "probador/lint/src"] {
-            update(&mut common, &code_hash(&root.join(below))?);
-        }
-        for file in files(&root.join(TEMPLATES)) {
-            let (name, contents) = file?;
-            update(&mut common, &name);
-            update(&mut common, &String::from_utf8_lossy(&contents));
-        }
+        let mut common = judges(root)?;
         update(&mut common, &subjects_hash(&root.join("subjects"))?);
         Ok(Self { common, playbooks: workspace.playbook_sources()? })
     }
@@ -122,6 +110,24 @@ fn update(hasher: &mut blake3::Hasher, text: &str) {
     hasher.update(text.as_bytes());
 }
 
+/// What the engine in the checkout at `root` judges with.
+fn judges(root: &Path) -> anyhow::Result<blake3::Hasher> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"probador proof 3\0");
+    for judge in JUDGES {
+        update(&mut hasher, &code_hash(&root.join("probador/src").join(judge))?);
+    }
+    for below in ["probador/core/src", "probador/lint/src"] {
+        update(&mut hasher, &code_hash(&root.join(below))?);
+    }
+    for file in files(&root.join(TEMPLATES)) {
+        let (name, contents) = file?;
+        update(&mut hasher, &name);
+        update(&mut hasher, &String::from_utf8_lossy(&contents));
+    }
+    Ok(hasher)
+}
+
 /// The root hash covers metadata and index, and the index the hash of every tensor.
 fn model_hash(path: &Path) -> anyhow::Result<String> {
     Ok(AprFile::open(path)?.root_hash().to_owned())
@@ -168,6 +174,34 @@ mod tests {
         assert_ne!(with_manifest, first);
         assert_ne!(write("qwen2/src/lib.rs", "pub fn b() {}"), with_manifest);
         assert_ne!(write("tensor/src/lib.rs", ""), with_manifest);
+    }
+
+    #[test]
+    fn what_judges_and_the_pages_counts_and_what_prints_does_not() {
+        let checkout = Workspace::find(None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for part in ["probador/src", "probador/core/src", "probador/lint/src", TEMPLATES] {
+            for file in files(&checkout.path(part)) {
+                let (name, contents) = file.unwrap();
+                let path = folder.path().join(part).join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, contents).unwrap();
+            }
+        }
+        let hash = || judges(folder.path()).unwrap().finalize();
+        let mut last = hash();
+        let mut changes = |file: &str| {
+            let path = folder.path().join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, format!("{text}\nfn added() {{}}\n")).unwrap();
+            std::mem::replace(&mut last, hash()) != hash()
+        };
+        let template = files(&checkout.path(TEMPLATES)).next().unwrap().unwrap().0;
+        for file in ["src/checks/mod.rs", "core/src/lib.rs", "lint/src/lib.rs", "src/report/mod.rs"] {
+            assert!(changes(&format!("probador/{file}")), "{file}");
+        }
+        assert!(changes(&format!("{TEMPLATES}/{template}")), "{template}");
+        assert!(!changes("probador/src/printer.rs"));
     }
 
     #[test]

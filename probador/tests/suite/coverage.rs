@@ -11,13 +11,16 @@ use crate::support::{stderr, stdout};
 const CARGO: &str = r#"
 case "$*" in
 "llvm-cov --version") echo "cargo-llvm-cov 0.9.1" ;;
-"llvm-cov show-env"*) echo "CARGO_LLVM_COV=1"; echo "QUOTED='two words'" ;;
+"llvm-cov show-env"*)
+    echo "CARGO_LLVM_COV=1"; echo "QUOTED='two words'"
+    echo "__CARGO_LLVM_COV_RUSTC_WRAPPER_CRATE_NAMES=apr_format,apr_tensor,apr_tensor_tests,probador" ;;
 "llvm-cov clean --workspace") mkdir -p target/llvm-cov ;;
-"build "*) ;;
+"clean "*|"build "*) ;;
 "test "*" --no-run --quiet") ;;
 "test "*)
     ls target/llvm-cov > "$here/left-$4"
     env > "$here/environment"
+    env | sed -n 's/.*_CRATE_NAMES=//p' > "$here/counted-$4"
     echo "counts" > "target/llvm-cov/$4.profraw"
     echo "$4" > target/llvm-cov/tested
     echo "test one_is_least ... ok" ;;
@@ -106,12 +109,21 @@ fn every_crate_is_measured_once_and_counts_with_what_the_tests_above_it_execute(
         "rustc --print sysroot",
         "cargo llvm-cov show-env --branch",
         "cargo llvm-cov clean --workspace",
-        "cargo build --release --workspace --bins --quiet",
         "cargo test --release --package probador-core --no-run --quiet",
         "cargo test --release --package probador-core --no-fail-fast",
     ];
     assert_eq!(calls[..expected.len()], expected);
-    assert_eq!(calls.len(), expected.len() + 2 + 2 * 4, "{calls:?}");
+    // Two reports of each; the engine needs executables, and its kernels go without counters.
+    let engine = [
+        "cargo clean --release --package apr-tensor",
+        "cargo build --release --workspace --bins --quiet",
+        "cargo test --release --package probador --no-run --quiet",
+        "cargo test --release --package probador --no-fail-fast",
+    ];
+    assert_eq!(calls[expected.len() + 2 + 4..][..engine.len()], engine);
+    assert_eq!(calls.len(), expected.len() + 2 + 4 + engine.len() + 2, "{calls:?}");
+    assert_eq!(small.left("counted-apr-format"), "apr_format,apr_tensor,apr_tensor_tests,probador\n");
+    assert_eq!(small.left("counted-probador"), "apr_format,apr_tensor_tests,probador\n");
     assert_eq!(small.left("left-probador-core"), "", "counts of another run");
     assert_eq!(small.left("left-probador"), "export.json\nlcov.info\ntested\n", "counts of the crates below");
     let set = small.left("environment");

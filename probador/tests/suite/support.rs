@@ -1,7 +1,9 @@
-//! What tests of commands have in common: where the repository is, starting the engine, what it said.
+//! What tests of commands have in common: where the repository is, copies of the small model, starting the engine, what it
+//! said.
 
 use std::path::{Path, PathBuf};
 
+use apr_format::{AprFile, AprWriter, Metadata, Overwrite, TensorSpec};
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 
@@ -15,11 +17,40 @@ pub(crate) fn tiny() -> PathBuf {
     repository().join("golden/tiny/tiny.apr")
 }
 
-/// The engine started in `folder`, by a user of whom nothing is known.
-pub(crate) fn in_folder(folder: &Path, arguments: &[&str]) -> Assert {
+/// A copy of the small model at `path`, of other metadata and of the bytes that `bytes` says for each name.
+pub(crate) fn rewritten(
+    path: &Path,
+    configure: impl Fn(&mut Metadata),
+    bytes: impl Fn(&AprFile, &str) -> Vec<u8>,
+) {
+    let file = AprFile::open(&tiny()).unwrap();
+    let specs = file.entries().iter().map(|entry| TensorSpec {
+        name: entry.name.clone(),
+        dtype: entry.dtype,
+        shape: entry.shape.clone(),
+    });
+    let mut metadata = file.metadata().clone();
+    configure(&mut metadata);
+    let mut writer = AprWriter::create(path, metadata, specs.collect(), Overwrite::Allow).unwrap();
+    for entry in file.entries() {
+        writer.write_tensor(&entry.name, &bytes(&file, &entry.name)).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// The engine, started by a user of whom nothing is known.
+pub(crate) fn engine() -> Command {
     let mut command = Command::cargo_bin("cargo-probador").unwrap();
-    command.env_remove("PROBADOR_MODEL").env_remove("PROBADOR_ROOT").env_remove("CI").env("NO_COLOR", "1");
-    command.current_dir(folder).args(arguments).assert()
+    for variable in ["PROBADOR_MODEL", "PROBADOR_ROOT", "CI", "GITHUB_ACTIONS"] {
+        command.env_remove(variable);
+    }
+    command.env("NO_COLOR", "1");
+    command
+}
+
+/// The engine started in `folder`.
+pub(crate) fn in_folder(folder: &Path, arguments: &[&str]) -> Assert {
+    engine().current_dir(folder).args(arguments).assert()
 }
 
 /// What a run printed to standard output.

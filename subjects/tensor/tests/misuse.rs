@@ -3,8 +3,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use apr_tensor::{AttentionShape, Compute, DType, HeadCache, PositionTerm, Tensor, TensorError};
+use apr_tensor::{
+    AttentionShape, BLOCK_ROWS, Compute, DType, HeadCache, Output, PackedProduct, Packing, PositionTerm,
+    RoundedRows, Tensor, TensorError, TiledHeadCache,
+};
 use bytes::Bytes;
+use half::f16;
 
 /// Expects `call` to panic with these words.
 #[track_caller]
@@ -34,6 +38,88 @@ fn matmul_takes_rows_of_the_weights_only() {
     let flat = Tensor::from_f32(vec![0, 3], &[]).unwrap();
     compute.matmul(&[0.0; 3], &flat, None, &mut []);
     refused(|| compute.matmul_wide(&[0.0; 4], &weights, None, &mut [0.0; 2]), "is not rows of 3");
+    let packed = packed(Packing::Int8, 16);
+    refused(|| compute.matmul(&[0.0; 64], &packed, None, &mut [0.0; 16]), "packed weights take rounded rows");
+}
+
+/// `rows` rows of 64 zeros.
+fn packed(packing: Packing, rows: usize) -> Tensor {
+    let n_bytes = packing.n_bytes(&[rows, 64]).unwrap();
+    Tensor::new(packing.dtype(), vec![rows, 64], Bytes::from(vec![0; n_bytes])).unwrap()
+}
+
+fn rounded(compute: &Compute, x: &[f32], k: usize) -> RoundedRows {
+    let mut rows = RoundedRows::default();
+    compute.round_rows(x, k, &mut rows);
+    rows
+}
+
+#[test]
+fn rows_to_round_are_whole_and_in_whole_blocks() {
+    let compute = Compute::new(Some(1));
+    rounded(&compute, &[1.0; 128], 64);
+    rounded(&compute, &[], 64);
+    refused(|| drop(rounded(&compute, &[], 0)), "x of 0 elements is not rows of 0");
+    refused(|| drop(rounded(&compute, &[1.0; 65], 64)), "x of 65 elements is not rows of 64");
+    refused(|| drop(rounded(&compute, &[1.0; 32], 32)), "32");
+    let norm = |n_x: usize, n_gain: usize, n_normed: Option<usize>| {
+        let mut normed = n_normed.map(|n| vec![0.0; n]);
+        let (x, gain) = (vec![1.0; n_x], vec![1.0; n_gain]);
+        compute.rms_norm_rounded(&x, &gain, 1e-6, &mut RoundedRows::default(), normed.as_deref_mut());
+    };
+    norm(128, 64, Some(128));
+    norm(64, 64, None);
+    refused(|| norm(0, 0, None), "rows of 0");
+    refused(|| norm(65, 64, None), "rows of 64");
+    refused(|| norm(64, 64, Some(63)), "rows of 64");
+}
+
+#[test]
+fn packed_products_take_rows_and_weights_that_fit() {
+    let compute = Compute::new(Some(1));
+    let x = rounded(&compute, &[1.0; 64], 64);
+    let weights = packed(Packing::Int4, 16);
+    let product = |w: &Tensor, bias: Option<&[f32]>, n: usize| {
+        let mut y = vec![0.0; n];
+        compute.multiply_rounded(&x, &mut [PackedProduct { w, output: Output::Store(&mut y, bias) }]);
+    };
+    product(&weights, Some(&[0.0; 16]), 16);
+    refused(|| product(&weights, None, 15), "y of 1 rows by 16");
+    refused(|| product(&weights, Some(&[0.0; 15]), 16), "bias of 16");
+    let floats = Tensor::from_f32(vec![16, 64], &[0.0; 1024]).unwrap();
+    refused(|| product(&floats, None, 16), "weights of F32 are not packed");
+    let narrow = rounded(&compute, &[1.0; 128], 128);
+    let mut y = [0.0; 16];
+    let mut products = [PackedProduct { w: &weights, output: Output::Add(&mut y) }];
+    refused(|| compute.multiply_rounded(&narrow, &mut products), "weights of shape [16, 64] for rows of 128");
+    let gated = |gate: &Tensor, up: &Tensor| {
+        compute.multiply_gated(&x, gate, up, &mut RoundedRows::default());
+    };
+    let wide = packed(Packing::Int4, 64);
+    gated(&wide, &wide);
+    refused(|| gated(&wide, &packed(Packing::Int4, 128)), "gate and up are alike");
+    refused(|| gated(&wide, &packed(Packing::Int8, 64)), "gate and up are alike");
+}
+
+#[test]
+fn what_is_packed_is_sixteen_rows_of_whole_blocks() {
+    let pack = |n_values: usize, n_scales: usize, n_bytes: usize| {
+        let (values, scales) = (vec![0; n_values], vec![f16::ONE; n_scales]);
+        Packing::Int8.pack_rows(&values, &scales, &mut vec![0; n_bytes]);
+    };
+    let n_bytes = Packing::Int8.block_bytes();
+    pack(BLOCK_ROWS * 64, BLOCK_ROWS * 2, n_bytes);
+    refused(|| pack(BLOCK_ROWS * 32, BLOCK_ROWS, n_bytes), "values");
+    refused(|| pack(BLOCK_ROWS * 64 + 1, BLOCK_ROWS * 2, n_bytes), "values");
+    refused(|| pack(BLOCK_ROWS * 64, BLOCK_ROWS, n_bytes), "a scale for each group");
+    refused(|| pack(BLOCK_ROWS * 64, BLOCK_ROWS * 2, n_bytes - 1), "bytes of sixteen rows");
+    for shape in [vec![15, 64], vec![16, 63], vec![1024], vec![1, 16, 64]] {
+        let error = Tensor::new(DType::Int8, shape.clone(), Bytes::new()).unwrap_err();
+        assert_eq!(error, TensorError::Unpackable { dtype: DType::Int8, shape });
+    }
+    let shape = vec![usize::MAX - 15, 1 << 20];
+    let error = Tensor::new(DType::Int4, shape.clone(), Bytes::new()).unwrap_err();
+    assert_eq!(error, TensorError::TooLarge(shape));
 }
 
 #[test]
@@ -44,16 +130,27 @@ fn rows_and_elementwise_operations_take_equal_lengths_only() {
     refused(|| compute.silu_mul(&mut [0.0; 2], &[0.0; 3]), "left == right");
     refused(|| compute.add(&mut [0.0; 2], &[0.0; 3]), "left == right");
     refused(|| compute.narrow(&[0.0; 2], &mut [0.0; 3]), "left == right");
+    refused(|| compute.add_scaled(&mut [0.0; 2], 1.0, &[0.0; 3]), "left == right");
+    refused(|| compute.rms_norm_narrow(&[0.0; 4], &[1.0; 2], 1e-6, &mut [0.0; 2]), "rows of 2");
+    refused(|| compute.rms_norm_narrow(&[0.0; 3], &[1.0; 2], 1e-6, &mut [0.0; 3]), "rows of 2");
 }
 
 #[test]
 fn rotation_takes_whole_heads_only() {
     let compute = Compute::new(Some(1));
-    compute.rotate_halves(&mut [0.0; 8], 4, &[0.0; 4]);
-    refused(|| compute.rotate_halves(&mut [0.0; 6], 3, &[0.0; 3]), "is_multiple_of(2)");
-    refused(|| compute.rotate_halves(&mut [0.0; 8], 4, &[0.0; 6]), "is_multiple_of(head_dim)");
-    refused(|| compute.rotate_halves(&mut [0.0; 8], 4, &[]), "0 rows of heads of 4");
-    refused(|| compute.rotate_halves(&mut [0.0; 6], 4, &[0.0; 4]), "1 rows of heads of 4");
+    let wide = |n: usize, head_dim: usize, n_angles: usize| {
+        compute.rotate_halves(&mut vec![0.0; n], head_dim, &vec![0.0; n_angles]);
+    };
+    let narrow = |n: usize, head_dim: usize, n_angles: usize| {
+        compute.rotate_halves_narrow(&mut vec![0.0; n], head_dim, &vec![0.0; n_angles]);
+    };
+    for rotate in [&wide as &dyn Fn(usize, usize, usize), &narrow] {
+        rotate(8, 4, 4);
+        refused(|| rotate(6, 3, 3), "is_multiple_of(2)");
+        refused(|| rotate(8, 4, 6), "is_multiple_of(head_dim)");
+        refused(|| rotate(8, 4, 0), "0 rows of heads of 4");
+        refused(|| rotate(6, 4, 4), "1 rows of heads of 4");
+    }
 }
 
 /// What attention is called with; everything fits until something is changed.
@@ -117,6 +214,42 @@ fn attention_takes_what_its_shape_says_only() {
         (Call { n_scores: Some(3), ..FITS }, "scores"),
     ] {
         refused(|| attend(call), expected);
+    }
+}
+
+fn attend_tiled(call: Call, n_keys: usize) {
+    let compute = Compute::new(Some(1));
+    let (queries, cached) = ([0.1; 64], [f16::ONE; 256]);
+    let cache = TiledHeadCache { keys: &cached[..n_keys], values: &cached[..call.n_cached] };
+    let mut scores = call.n_scores.map(|n| vec![0.0; n]);
+    compute.attention_tiled(
+        call.shape,
+        &queries[..call.n_queries],
+        &[cache; 2][..call.n_caches],
+        &mut vec![0.0; call.n_out],
+        scores.as_deref_mut(),
+    );
+}
+
+#[test]
+fn tiled_attention_takes_what_its_shape_says_only() {
+    attend_tiled(FITS, 256);
+    attend_tiled(Call { n_scores: None, ..FITS }, 256);
+    let shape =
+        |n_heads, n_kv_heads, head_dim| AttentionShape { n_heads, n_kv_heads, head_dim, ..FITS.shape };
+    for (call, n_keys, expected) in [
+        (Call { shape: shape(2, 0, 16), ..FITS }, 256, "n_kv_heads > 0"),
+        (Call { shape: shape(3, 2, 16), ..FITS }, 256, "is_multiple_of(n_kv_heads)"),
+        (Call { shape: shape(2, 1, 8), ..FITS }, 256, "is_multiple_of(16)"),
+        (Call { n_queries: 16, ..FITS }, 256, "queries and output"),
+        (Call { n_out: 16, ..FITS }, 256, "queries and output"),
+        (Call { n_caches: 2, ..FITS }, 256, "caches of 2 positions"),
+        (Call { n_cached: 31, ..FITS }, 256, "caches of 2 positions"),
+        // Two positions are a tile of sixteen.
+        (FITS, 255, "caches of 2 positions"),
+        (Call { n_scores: Some(3), ..FITS }, 256, "scores"),
+    ] {
+        refused(|| attend_tiled(call, n_keys), expected);
     }
 }
 

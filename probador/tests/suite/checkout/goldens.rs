@@ -9,11 +9,10 @@ use apr_format::atomic::Overwrite;
 use apr_generation::{CausalLm, LogitRows, Recorder, TensorKey};
 use apr_qwen2::{LoadOptions, Qwen2};
 use apr_tokenizer::TokenId;
-use assert_cmd::Command;
 use probador::golden::GoldenSet;
 use probador::golden::npy::{parse_f32, read_bytes, write_f32};
 
-use crate::support::repository;
+use crate::support::{engine, repository};
 
 pub(crate) const SLUG: &str = "what_is_2_plus_2";
 pub(crate) const KEY: &str = "model.layers.3.mlp.up_proj";
@@ -70,12 +69,7 @@ impl Checkout {
 
     /// What it said on both streams.
     pub(crate) fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)], code: i32) -> String {
-        let mut command = Command::cargo_bin("cargo-probador").unwrap();
-        command
-            .env_remove("PROBADOR_MODEL")
-            .env_remove("PROBADOR_ROOT")
-            .env_remove("CI")
-            .env("NO_COLOR", "1");
+        let mut command = engine();
         command.envs(environment.iter().copied()).arg("--root").arg(self.0.path()).args(arguments);
         let output = command.assert().code(code).get_output().clone();
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()

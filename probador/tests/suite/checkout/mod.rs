@@ -6,10 +6,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use apr_format::{AprFile, AprWriter, Metadata, Overwrite, TensorSpec};
+use apr_format::Metadata;
 use assert_cmd::Command;
 
-use crate::support::repository;
+use crate::support::{self, repository, rewritten};
 
 /// A checkout with a checklist of its own; everything else is the repository's.
 pub(crate) struct Checkout(tempfile::TempDir);
@@ -54,8 +54,7 @@ impl Checkout {
 }
 
 fn engine(root: &Path) -> Command {
-    let mut command = Command::cargo_bin("cargo-probador").unwrap();
-    command.env_remove("PROBADOR_MODEL").env_remove("GITHUB_ACTIONS").env("NO_COLOR", "1");
+    let mut command = support::engine();
     command.arg("--root").arg(root);
     command
 }
@@ -74,21 +73,11 @@ pub(crate) fn program(path: &Path, lines: &str) {
 
 /// A copy of the small model at `path` whose tensors' bytes and metadata are changed.
 pub(crate) fn altered(path: &Path, edit: impl Fn(&str, &mut [u8]), configure: impl Fn(&mut Metadata)) {
-    let file = AprFile::open(&repository().join("golden/tiny/tiny.apr")).unwrap();
-    let specs = file.entries().iter().map(|entry| TensorSpec {
-        name: entry.name.clone(),
-        dtype: entry.dtype,
-        shape: entry.shape.clone(),
+    rewritten(path, configure, |file, name| {
+        let mut bytes = file.tensor(name).unwrap().bytes().to_vec();
+        edit(name, &mut bytes);
+        bytes
     });
-    let mut metadata = file.metadata().clone();
-    configure(&mut metadata);
-    let mut writer = AprWriter::create(path, metadata, specs.collect(), Overwrite::Allow).unwrap();
-    for entry in file.entries() {
-        let mut bytes = file.tensor(&entry.name).unwrap().bytes().to_vec();
-        edit(&entry.name, &mut bytes);
-        writer.write_tensor(&entry.name, &bytes).unwrap();
-    }
-    writer.finish().unwrap();
 }
 
 /// A file that is no model.

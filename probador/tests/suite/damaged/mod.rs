@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use apr_format::{AprFile, AprWriter, Metadata, Overwrite, TensorSpec};
+use apr_format::{AprFile, Metadata};
 use apr_generation::Layered;
 use apr_qwen2::{LoadOptions, Qwen2};
 use apr_tensor::DType;
@@ -10,7 +10,7 @@ use half::f16;
 use probador::golden::{Bisection, Finding, GoldenSet, Truth, first_out, trace_back};
 use probador::reference::Reference;
 
-use crate::support::{repository, tiny};
+use crate::support::{repository, rewritten};
 
 pub(crate) const PROMPT: &str = "the_capital_of_france_is";
 
@@ -21,28 +21,17 @@ pub(crate) fn damaged(
     edit: impl Fn(&str, &mut [f32]),
     configure: impl Fn(&mut Metadata),
 ) -> PathBuf {
-    let file = AprFile::open(&tiny()).unwrap();
-    let specs = file.entries().iter().map(|entry| TensorSpec {
-        name: entry.name.clone(),
-        dtype: entry.dtype,
-        shape: entry.shape.clone(),
-    });
-    let mut metadata = file.metadata().clone();
-    configure(&mut metadata);
     let path = folder.join("damaged.apr");
-    let mut writer = AprWriter::create(&path, metadata, specs.collect(), Overwrite::Allow).unwrap();
-    for entry in file.entries() {
-        let tensor = file.tensor(&source(&entry.name)).unwrap();
+    rewritten(&path, configure, |file, name| {
+        let tensor = file.tensor(&source(name)).unwrap();
         let mut values = tensor.to_f32();
-        edit(&entry.name, &mut values);
-        let bytes: Vec<u8> = match tensor.dtype() {
+        edit(name, &mut values);
+        match tensor.dtype() {
             DType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             DType::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
             dtype => panic!("the small model holds no {dtype}"),
-        };
-        writer.write_tensor(&entry.name, &bytes).unwrap();
-    }
-    writer.finish().unwrap();
+        }
+    });
     path
 }
 

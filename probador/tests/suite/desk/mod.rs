@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::repository;
+
 /// A folder for playbooks outside of the checkout.
 pub(crate) struct Desk(tempfile::TempDir);
 
@@ -53,8 +55,7 @@ impl Desk {
 
 pub(crate) fn engine() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-probador"));
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    command.arg("--root").arg(root).env_remove("PROBADOR_MODEL").env("NO_COLOR", "1");
+    command.arg("--root").arg(repository()).env_remove("PROBADOR_MODEL").env("NO_COLOR", "1");
     command
 }
 

@@ -1,5 +1,7 @@
 //! AVX-512: the sixteen lanes are one register.
 
+// coverage: this file, on a processor with avx512f
+
 use std::arch::x86_64::{
     __m512, __m512d, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0,
     _mm_add_pd, _mm_add_ps, _mm_add_sd, _mm_add_ss, _mm_cvtsd_f64, _mm_cvtss_f32, _mm_loadu_si128,

@@ -1,5 +1,7 @@
 //! Integer sums by AVX-512 without VNNI: products of bytes are added in pairs to i16, which must not saturate.
 
+// coverage: this file, on a processor with avx512f
+
 use std::arch::x86_64::{
     __m512i, _mm512_abs_epi8, _mm512_add_epi16, _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi32_ps,
     _mm512_loadu_si512, _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_mask_sub_epi8, _mm512_movepi8_mask,

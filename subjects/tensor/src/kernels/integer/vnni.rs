@@ -1,6 +1,8 @@
 //! Integer sums by AVX-512 VNNI: `vpdpbusd` multiplies four unsigned weights with four signed activations in each of
 //! sixteen lanes and adds them up.
 
+// coverage: this file, on a processor with avx512vnni
+
 use std::arch::x86_64::{
     __m512i, _mm_storeu_si128, _mm512_abs_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_cvtepi32_ps,
     _mm512_cvtps_epi32, _mm512_cvtsepi32_epi8, _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512,
