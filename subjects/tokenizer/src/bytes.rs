@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 /// The character that stands for each byte. The 188 bytes that print as Latin-1 stand for themselves; the others take
 /// U+0100 and up, in order (GPT-2, Radford et al. 2019, `encoder.py`).
 static CHARS: LazyLock<[char; 256]> = LazyLock::new(|| {
-    let mut stand_ins = ('\u{100}'..).take(256 - 188);
+    let mut stand_ins = '\u{100}'..;
     std::array::from_fn(|byte| match byte as u8 {
         b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => char::from(byte as u8),
         _ => stand_ins.next().unwrap_or(char::REPLACEMENT_CHARACTER),
@@ -65,6 +65,14 @@ mod tests {
         for byte in 0..=u8::MAX {
             assert_eq!(bytes_of(&char_of(byte).to_string()), [byte]);
         }
+    }
+
+    #[test]
+    fn texts_need_bytes_that_print_and_line_ends_and_no_other_controls() {
+        let needed = b"\t\n\r azAZ09~\x80\xbf\xc2\xdf\xe4\xf0\xf3\xf4";
+        assert!(needed.iter().all(|&byte| !is_dispensable(byte)));
+        let needless = b"\0\x08\x0b\x1f\x7f\xc0\xc1\xf1\xf2\xf5\xff";
+        assert!(needless.iter().all(|&byte| is_dispensable(byte)));
     }
 
     #[test]

@@ -26,8 +26,9 @@ impl Weight {
         if self.n_nodes > MAX_NODES || self.n_bytes > MAX_BYTES { out_of_fuel() } else { Ok(()) }
     }
 
-    fn charge(&self, state: &State<'_, '_>) -> Result<(), Error> {
-        state.consume_fuel((self.n_nodes / 2 + self.n_bytes / BYTES_PER_FUEL) as u64)
+    /// What it costs to walk through.
+    fn fuel(&self) -> u64 {
+        (self.n_nodes / 2 + self.n_bytes / BYTES_PER_FUEL) as u64
     }
 }
 
@@ -47,7 +48,7 @@ pub(super) fn held(state: &State<'_, '_>, value: &Value) -> Result<Value, Error>
     }
     let mut weight = Weight::default();
     let copy = copied(value, 0, &mut weight)?;
-    weight.charge(state)?;
+    state.consume_fuel(weight.fuel())?;
     Ok(copy)
 }
 
@@ -84,7 +85,7 @@ fn is_namespace(value: &Value) -> bool {
 pub(super) fn compared(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
     let mut weight = Weight::default();
     weigh(value, 0, &mut weight)?;
-    weight.charge(state)?;
+    state.consume_fuel(weight.fuel())?;
     Ok(value.clone())
 }
 
@@ -136,4 +137,62 @@ fn arguments(state: &State<'_, '_>, values: &Kwargs) -> Result<Value, Error> {
     let pairs = values.args().map(|name| Ok((name, values.get::<Value>(name)?)));
     let pairs: Vec<(&str, Value)> = pairs.collect::<Result<_, Error>>()?;
     held(state, &Value::from_pairs(pairs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nodes and bytes, as they are counted on the way to a copy and without one.
+    fn weights(value: &Value) -> [Result<(usize, usize), ErrorKind>; 2] {
+        let (mut of_copy, mut of_walk) = (Weight::default(), Weight::default());
+        let copied = copied(value, 0, &mut of_copy);
+        if let Ok(copied) = &copied {
+            assert_eq!(copied, value);
+        }
+        let walked = weigh(value, 0, &mut of_walk);
+        [
+            copied.map(|_| (of_copy.n_nodes, of_copy.n_bytes)).map_err(|error| error.kind()),
+            walked.map(|()| (of_walk.n_nodes, of_walk.n_bytes)).map_err(|error| error.kind()),
+        ]
+    }
+
+    #[test]
+    fn every_item_key_and_string_counts() {
+        assert_eq!(weights(&Value::from(7)), [Ok((1, 0)); 2]);
+        assert_eq!(weights(&Value::from("abc")), [Ok((1, 3)); 2]);
+        let list = Value::from(vec![Value::from("ab"), Value::from(1), Value::from(vec!["c"])]);
+        assert_eq!(weights(&list), [Ok((5, 3)); 2]);
+        let map = Value::from_pairs([("key", list), ("k", Value::from("v"))]);
+        assert_eq!(weights(&map), [Ok((9, 8)); 2]);
+        assert_eq!(weights(&Value::make_iterable(|| 0..3)), [Ok((4, 0)); 2]);
+    }
+
+    #[test]
+    fn nodes_bytes_and_depth_have_their_limits() {
+        let refused = [Err(ErrorKind::OutOfFuel); 2];
+        let list = |n: usize| Value::from(vec![Value::from(1); n]);
+        assert_eq!(weights(&list(MAX_NODES - 1)), [Ok((MAX_NODES, 0)); 2]);
+        assert_eq!(weights(&list(MAX_NODES)), refused);
+        let half = Value::from("x".repeat(MAX_BYTES / 2));
+        assert_eq!(weights(&Value::from(vec![half.clone(), half.clone()])), [Ok((3, MAX_BYTES)); 2]);
+        assert_eq!(weights(&Value::from(vec![half.clone(), half, Value::from("x")])), refused);
+        let deep = |depth: usize| (0..depth).fold(Value::from(1), |value, _| Value::from(vec![value]));
+        let deep_map =
+            |depth: usize| (0..depth).fold(Value::from(1), |value, _| Value::from_pairs([("", value)]));
+        assert_eq!(weights(&deep(MAX_DEPTH)), [Ok((MAX_DEPTH + 1, 0)); 2]);
+        assert_eq!(weights(&deep(MAX_DEPTH + 1)), refused);
+        assert_eq!(weights(&deep_map(MAX_DEPTH)), [Ok((2 * MAX_DEPTH + 1, 0)); 2]);
+        assert_eq!(weights(&deep_map(MAX_DEPTH + 1)), refused);
+        // Keys may be lists, too.
+        let key = |depth: usize| Value::from_pairs([(deep(depth), 1)]);
+        assert_eq!(weights(&key(MAX_DEPTH - 1)), [Ok((MAX_DEPTH + 2, 0)); 2]);
+        assert_eq!(weights(&key(MAX_DEPTH)), refused);
+    }
+
+    #[test]
+    fn two_nodes_or_64_bytes_cost_one() {
+        let fuel = |n_nodes, n_bytes| Weight { n_nodes, n_bytes }.fuel();
+        assert_eq!([fuel(0, 0), fuel(6, 0), fuel(7, 63), fuel(0, 640), fuel(6, 640)], [0, 3, 3, 10, 13]);
+    }
 }

@@ -1,11 +1,9 @@
 //! Files that would break `tokenizers`, or that it would misread, are refused with a reason (hostile 22 to 24).
-#![allow(clippy::unwrap_used, reason = "a test fails where it is")]
-
-mod support;
 
 use apr_tokenizer::{Tokenizer, TokenizerError};
 use serde_json::{Value, json};
-use support::{changed, fixture, tokenizer};
+
+use crate::support::{changed, fixture, tokenizer};
 
 /// The message that a changed file is refused with.
 #[track_caller]
@@ -199,7 +197,7 @@ fn vocabulary_without_a_byte_of_text_is_refused() {
         },
         "tokenizer.json: the vocabulary has no entry for byte 0x7e",
     );
-    let mut without_control_characters = support::json("tokenizer.json");
+    let mut without_control_characters = crate::support::json("tokenizer.json");
     // U+0004 is `Ą`; SmolLM2 has no entry for it, and Hugging Face leaves it out of the text.
     without_control_characters["model"]["vocab"].as_object_mut().unwrap().remove("Ą").unwrap();
     let tokenizer = Tokenizer::from_json(without_control_characters.to_string().as_bytes()).unwrap();
@@ -216,9 +214,9 @@ fn control_token_that_text_could_reach_is_refused() {
         })
         .to_string()
     };
-    let merged = support::json("tokenizer.json")["model"]["merges"][0].clone();
+    let merged = crate::support::json("tokenizer.json")["model"]["merges"][0].clone();
     let merged = format!("{}{}", merged[0].as_str().unwrap(), merged[1].as_str().unwrap());
-    let id = support::json("tokenizer.json")["model"]["vocab"][&merged].as_u64().unwrap() as u32;
+    let id = crate::support::json("tokenizer.json")["model"]["vocab"][&merged].as_u64().unwrap() as u32;
     let what = "is a byte of text, or part or result of a merge";
     assert_eq!(reachable(&merged, id), format!("tokenizer.json: control token {merged:?} {what}"));
     assert_eq!(reachable("a", 64), format!("tokenizer.json: control token \"a\" {what}"));

@@ -1,5 +1,4 @@
 //! What is written comes back: values, order, hashes; and the same input gives the same bytes.
-#![allow(clippy::unwrap_used)]
 
 use std::io::{Cursor, Write};
 use std::path::Path;

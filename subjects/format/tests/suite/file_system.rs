@@ -1,11 +1,10 @@
 //! Faults of the file system around a model: targets that are there or are not files, races, links, sources that change.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
+
+use crate::support::{names, small_model, small_tensors};
 #[cfg(unix)]
 use std::path::PathBuf;
 use std::sync::Barrier;
@@ -14,7 +13,6 @@ use apr_format::{
     AprFile, AprWriter, AtomicFile, FormatError, Metadata, Overwrite, TensorSpec, atomic, sign,
 };
 use apr_tensor::DType;
-use support::{names, small_model, small_tensors};
 
 fn create(path: &Path, overwrite: Overwrite) -> Result<AprWriter, FormatError> {
     let spec = TensorSpec { name: "a".to_owned(), dtype: DType::F32, shape: vec![4] };

@@ -1,13 +1,11 @@
 //! Files made to mislead: each is refused with a typed error that says what is wrong, and `validate` finds it too.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::path::Path;
 
 use apr_format::{AprFile, Check, Fault, Flags, Header, Severity, ValidateOptions, validate_bytes};
 use bytes::Bytes;
-use support::{Raw, fix_checksums, small_model};
+
+use crate::support::{Raw, fix_checksums, small_model};
 
 fn open(file: &[u8]) -> Result<AprFile, Fault> {
     AprFile::from_bytes(Path::new("m.apr"), Bytes::copy_from_slice(file))
@@ -352,7 +350,7 @@ fn padding_that_is_not_zero_is_found() {
     let mut file = small_model(1);
     let header = Header::decode(&file).unwrap();
     file[header.tensor_index_offset as usize - 1] = 1;
-    support::seal(&mut file, header.data_offset as usize);
+    crate::support::seal(&mut file, header.data_offset as usize);
     fix_checksums(&mut file);
     check_file(&file, "padding byte at offset");
     assert_eq!(errors(&file).iter().map(|(check, _)| *check).collect::<Vec<_>>(), [Check::Padding]);
@@ -393,10 +391,10 @@ fn values_that_are_no_numbers_are_found_by_validate() {
         (0x7fc0_0001_u32, "1 of 8 elements are NaN and 0 infinite"),
         (0xff80_0000, "0 of 8 elements are NaN and 1"),
     ] {
-        let mut tensors = support::small_tensors(1);
+        let mut tensors = crate::support::small_tensors(1);
         let (_, bytes) = tensors.iter_mut().find(|(spec, _)| spec.name == "model.norm.weight").unwrap();
         bytes[4..8].copy_from_slice(&bits.to_le_bytes());
-        let errors = errors(&support::write_model(support::small_metadata(1), &tensors));
+        let errors = errors(&crate::support::write_model(crate::support::small_metadata(1), &tensors));
         assert_eq!(errors.len(), 1);
         assert!(errors[0].0 == Check::Values && errors[0].1.contains(what), "{errors:?}");
     }

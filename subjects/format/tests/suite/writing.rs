@@ -1,8 +1,5 @@
 //! Faults while writing a model: a sink that fails, short writes, tensors that are not as announced. Each is an error that
 //! names the file, and leaves nothing behind.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::fs;
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
@@ -10,7 +7,8 @@ use std::path::Path;
 
 use apr_format::{AprWriter, FormatError, Metadata, Overwrite, TensorSpec, WriteFault};
 use apr_tensor::DType;
-use support::{names, small_metadata, small_model, small_tensors};
+
+use crate::support::{names, small_metadata, small_model, small_tensors};
 
 /// A sink that fails at its Nth call, or hands back what it is given in small and interrupted pieces.
 struct Faulty {

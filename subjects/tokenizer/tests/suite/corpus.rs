@@ -1,13 +1,11 @@
 //! The corpus of hostile tokenizers and templates: the sound one of each works, and every other is refused or stopped.
-#![allow(clippy::unwrap_used, reason = "a test fails where it is")]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use apr_tokenizer::{ChatTemplate, Tokenizer};
-use support::{tokenizer, turn};
+
+use crate::support::{tokenizer, turn};
 
 /// Asks of every file of one kind whether it `works`: the sound one must, the others must not, in good time.
 fn check(kind: &str, at_least: usize, works: impl Fn(&[u8]) -> bool) {

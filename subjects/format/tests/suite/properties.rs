@@ -1,7 +1,4 @@
 //! For arbitrary models: what is written comes back. For arbitrary damage: no panic, and nothing inconsistent opens.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
@@ -14,7 +11,8 @@ use apr_format::{
 use apr_tensor::{DType, Packing};
 use bytes::Bytes;
 use proptest::prelude::*;
-use support::{Raw, fix_checksums, small_model};
+
+use crate::support::{Raw, fix_checksums, small_model};
 
 /// Tensors by name: dtype, shape, bytes. Names are what a checkpoint may use, and then some.
 fn tensors() -> impl Strategy<Value = BTreeMap<String, (DType, Vec<usize>, Vec<u8>)>> {

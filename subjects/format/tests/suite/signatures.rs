@@ -1,7 +1,4 @@
 //! Signatures: whose they are, what they cover, and what happens when somebody tampers.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +7,9 @@ use apr_format::{
     AprFile, Check, Flags, FormatError, Header, Outcome, Overwrite, PublicKey, SecretKey, SignatureVerdict,
     TrustedKeys, ValidateOptions, sign, validate,
 };
-use support::{Raw, find, fix_checksums, seal, small_model};
 use tempfile::TempDir;
+
+use crate::support::{Raw, find, fix_checksums, seal, small_model};
 
 /// A directory with a signed model, and its key.
 struct Signed {

@@ -1,13 +1,13 @@
 //! The quality score: 100 for a complete model, and every one of its tests is seen to lower it.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::path::Path;
 
 use apr_format::{Flags, Metadata, Quality, ValidateOptions, validate_bytes};
 use bytes::Bytes;
-use support::{Random, Raw, SmallTensor, encode, small_metadata, small_model, small_tensors, write_model};
+
+use crate::support::{
+    Random, Raw, SmallTensor, encode, small_metadata, small_model, small_tensors, write_model,
+};
 
 fn quality(file: &[u8]) -> Quality {
     let file = Bytes::copy_from_slice(file);

@@ -1,12 +1,10 @@
 //! Ids equal Hugging Face's: recorded ones, and those of the `tokenizers` pipeline on random text.
-#![allow(clippy::unwrap_used, reason = "a test fails where it is")]
-
-mod support;
 
 use apr_tokenizer::TokenId;
 use proptest::prelude::*;
 use serde_json::Value;
-use support::{fixture, ids, json, tokenizer};
+
+use crate::support::{fixture, ids, json, tokenizer};
 
 /// The whole pipeline of `tokenizers` over the same file; ours shares only its merging.
 fn huggingface(split_special_tokens: bool) -> tokenizers::Tokenizer {
@@ -48,7 +46,8 @@ fn records_cover_text_that_spells_control_tokens_and_text_that_is_not_nfc() {
 #[test]
 fn a_merge_moved_changes_ids() {
     let records = json("ids.json");
-    let moved = support::changed(|file| file["model"]["merges"].as_array_mut().unwrap().swap(0, 40)).unwrap();
+    let moved =
+        crate::support::changed(|file| file["model"]["merges"].as_array_mut().unwrap().swap(0, 40)).unwrap();
     let n_changed = records
         .as_array()
         .unwrap()

@@ -1,12 +1,10 @@
 //! Text survives: round trips, streaming, and what tokens are called.
-#![allow(clippy::unwrap_used, reason = "a test fails where it is")]
-
-mod support;
 
 use apr_tokenizer::{TokenId, Tokenizer};
 use proptest::prelude::*;
-use support::tokenizer;
 use unicode_normalization::UnicodeNormalization as _;
+
+use crate::support::tokenizer;
 
 thread_local! {
     static TOKENIZER: Tokenizer = tokenizer();

@@ -1,14 +1,12 @@
 //! Chat templates: the prompts that transformers makes, and text that stays text (hostile 26).
-#![allow(clippy::unwrap_used, reason = "a test fails where it is")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use apr_tokenizer::{ChatTemplate, Message, Segment, TemplateError, TokenId, Tokenizer};
 use proptest::prelude::*;
-use support::{fixture, ids, json, tokenizer, turn};
+
+use crate::support::{fixture, ids, json, tokenizer, turn};
 
 fn template(source: &str) -> ChatTemplate {
     ChatTemplate::new(source).unwrap()
