@@ -195,13 +195,11 @@ fn attend(call: Call) {
     );
 }
 
-#[test]
-fn attention_takes_what_its_shape_says_only() {
-    attend(FITS);
-    attend(Call { term: None, n_scores: None, ..FITS });
+/// What either attention refuses, and in which words.
+fn misfits() -> [(Call, &'static str); 8] {
     let shape =
         |n_heads, n_kv_heads, head_dim| AttentionShape { n_heads, n_kv_heads, head_dim, ..FITS.shape };
-    for (call, expected) in [
+    [
         (Call { shape: shape(2, 0, 16), ..FITS }, "n_kv_heads > 0"),
         (Call { shape: shape(3, 2, 16), ..FITS }, "is_multiple_of(n_kv_heads)"),
         (Call { shape: shape(2, 1, 8), ..FITS }, "is_multiple_of(16)"),
@@ -209,11 +207,19 @@ fn attention_takes_what_its_shape_says_only() {
         (Call { n_out: 16, ..FITS }, "queries and output"),
         (Call { n_caches: 2, ..FITS }, "caches of 2 positions"),
         (Call { n_cached: 31, ..FITS }, "caches of 2 positions"),
-        (Call { term: Some((16, 32)), ..FITS }, "position term"),
-        (Call { term: Some((32, 31)), ..FITS }, "position term"),
         (Call { n_scores: Some(3), ..FITS }, "scores"),
-    ] {
+    ]
+}
+
+#[test]
+fn attention_takes_what_its_shape_says_only() {
+    attend(FITS);
+    attend(Call { term: None, n_scores: None, ..FITS });
+    for (call, expected) in misfits() {
         refused(|| attend(call), expected);
+    }
+    for term in [(16, 32), (32, 31)] {
+        refused(|| attend(Call { term: Some(term), ..FITS }), "position term");
     }
 }
 
@@ -235,22 +241,11 @@ fn attend_tiled(call: Call, n_keys: usize) {
 fn tiled_attention_takes_what_its_shape_says_only() {
     attend_tiled(FITS, 256);
     attend_tiled(Call { n_scores: None, ..FITS }, 256);
-    let shape =
-        |n_heads, n_kv_heads, head_dim| AttentionShape { n_heads, n_kv_heads, head_dim, ..FITS.shape };
-    for (call, n_keys, expected) in [
-        (Call { shape: shape(2, 0, 16), ..FITS }, 256, "n_kv_heads > 0"),
-        (Call { shape: shape(3, 2, 16), ..FITS }, 256, "is_multiple_of(n_kv_heads)"),
-        (Call { shape: shape(2, 1, 8), ..FITS }, 256, "is_multiple_of(16)"),
-        (Call { n_queries: 16, ..FITS }, 256, "queries and output"),
-        (Call { n_out: 16, ..FITS }, 256, "queries and output"),
-        (Call { n_caches: 2, ..FITS }, 256, "caches of 2 positions"),
-        (Call { n_cached: 31, ..FITS }, 256, "caches of 2 positions"),
-        // Two positions are a tile of sixteen.
-        (FITS, 255, "caches of 2 positions"),
-        (Call { n_scores: Some(3), ..FITS }, 256, "scores"),
-    ] {
-        refused(|| attend_tiled(call, n_keys), expected);
+    for (call, expected) in misfits() {
+        refused(|| attend_tiled(call, 256), expected);
     }
+    // Two positions are a tile of sixteen.
+    refused(|| attend_tiled(FITS, 255), "caches of 2 positions");
 }
 
 #[test]

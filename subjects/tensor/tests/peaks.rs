@@ -1,4 +1,5 @@
-//! What a machine can do at best is measured: a rate for every instruction set, and more work takes longer.
+//! What a machine can do at best is measured for every instruction set: no rate is less than the work over all the time
+//! that passed.
 
 use std::time::Instant;
 

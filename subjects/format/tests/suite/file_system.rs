@@ -3,8 +3,6 @@
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
-
-use crate::support::{names, small_model, small_tensors};
 #[cfg(unix)]
 use std::path::PathBuf;
 use std::sync::Barrier;
@@ -13,6 +11,8 @@ use apr_format::{
     AprFile, AprWriter, AtomicFile, FormatError, Metadata, Overwrite, TensorSpec, atomic, sign,
 };
 use apr_tensor::DType;
+
+use crate::support::{names, small_model, small_tensors};
 
 fn create(path: &Path, overwrite: Overwrite) -> Result<AprWriter, FormatError> {
     let spec = TensorSpec { name: "a".to_owned(), dtype: DType::F32, shape: vec![4] };

@@ -5,7 +5,7 @@ use std::path::Path;
 use apr_format::{AprFile, Check, Fault, Flags, Header, Severity, ValidateOptions, validate_bytes};
 use bytes::Bytes;
 
-use crate::support::{Raw, fix_checksums, small_model};
+use crate::support::{Raw, fix_checksums, seal, small_metadata, small_model, small_tensors, write_model};
 
 fn open(file: &[u8]) -> Result<AprFile, Fault> {
     AprFile::from_bytes(Path::new("m.apr"), Bytes::copy_from_slice(file))
@@ -350,7 +350,7 @@ fn padding_that_is_not_zero_is_found() {
     let mut file = small_model(1);
     let header = Header::decode(&file).unwrap();
     file[header.tensor_index_offset as usize - 1] = 1;
-    crate::support::seal(&mut file, header.data_offset as usize);
+    seal(&mut file, header.data_offset as usize);
     fix_checksums(&mut file);
     check_file(&file, "padding byte at offset");
     assert_eq!(errors(&file).iter().map(|(check, _)| *check).collect::<Vec<_>>(), [Check::Padding]);
@@ -391,10 +391,10 @@ fn values_that_are_no_numbers_are_found_by_validate() {
         (0x7fc0_0001_u32, "1 of 8 elements are NaN and 0 infinite"),
         (0xff80_0000, "0 of 8 elements are NaN and 1"),
     ] {
-        let mut tensors = crate::support::small_tensors(1);
+        let mut tensors = small_tensors(1);
         let (_, bytes) = tensors.iter_mut().find(|(spec, _)| spec.name == "model.norm.weight").unwrap();
         bytes[4..8].copy_from_slice(&bits.to_le_bytes());
-        let errors = errors(&crate::support::write_model(crate::support::small_metadata(1), &tensors));
+        let errors = errors(&write_model(small_metadata(1), &tensors));
         assert_eq!(errors.len(), 1);
         assert!(errors[0].0 == Check::Values && errors[0].1.contains(what), "{errors:?}");
     }

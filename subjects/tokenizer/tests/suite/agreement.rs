@@ -4,7 +4,7 @@ use apr_tokenizer::TokenId;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::support::{fixture, ids, json, tokenizer};
+use crate::support::{changed, fixture, ids, json, tokenizer};
 
 /// The whole pipeline of `tokenizers` over the same file; ours shares only its merging.
 fn huggingface(split_special_tokens: bool) -> tokenizers::Tokenizer {
@@ -46,8 +46,7 @@ fn records_cover_text_that_spells_control_tokens_and_text_that_is_not_nfc() {
 #[test]
 fn a_merge_moved_changes_ids() {
     let records = json("ids.json");
-    let moved =
-        crate::support::changed(|file| file["model"]["merges"].as_array_mut().unwrap().swap(0, 40)).unwrap();
+    let moved = changed(|file| file["model"]["merges"].as_array_mut().unwrap().swap(0, 40)).unwrap();
     let n_changed = records
         .as_array()
         .unwrap()

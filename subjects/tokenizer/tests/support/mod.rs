@@ -39,3 +39,10 @@ pub(crate) fn ids(value: &Value) -> Vec<TokenId> {
 pub(crate) fn turn(role: &str, content: &str) -> Message {
     Message { role: role.to_owned(), content: content.to_owned() }
 }
+
+/// The most memory the process has had, in bytes, where the system tells.
+pub(crate) fn peak_memory() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    Some(line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10)
+}

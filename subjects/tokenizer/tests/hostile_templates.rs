@@ -1,11 +1,13 @@
-//! Templates that loop, grow, nest or reach out are stopped with little time and memory spent (hostile 25).
+//! Templates that loop, grow, nest or reach out are stopped with little time and memory spent (hostile 25). A test
+//! binary of its own: the memory is the process's.
+#![allow(clippy::unwrap_used, reason = "a test fails where it is")]
+
+mod support;
 
 use std::time::{Duration, Instant};
 
 use apr_tokenizer::{ChatTemplate, TemplateError};
-
-use crate::little_memory_was_needed;
-use crate::support::{tokenizer, turn};
+use support::{tokenizer, turn};
 
 /// Renders `source` over one short message, on a thread with the stack that tests and servers have.
 fn outcome(source: &str) -> Result<usize, TemplateError> {
@@ -20,7 +22,9 @@ fn outcome(source: &str) -> Result<usize, TemplateError> {
     };
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(rendering).unwrap();
     let outcome = thread.join().unwrap();
-    little_memory_was_needed();
+    if let Some(peak) = support::peak_memory() {
+        assert!(peak < 300 << 20, "{peak} bytes of memory");
+    }
     outcome
 }
 
@@ -115,7 +119,7 @@ fn work_on_long_strings_is_paid_for() {
         "x.find('b')",
         "x.strip('a')",
         "x | length",
-        "x[9]",
+        "x[999999]",
         "x == z",
         "x < z",
         "x.split('a') | length",
@@ -317,7 +321,7 @@ fn sizes_are_limited() {
 
 #[test]
 fn long_conversations_fit_the_budget() {
-    let template = ChatTemplate::new(&crate::support::fixture("qwen2.5.jinja")).unwrap();
+    let template = ChatTemplate::new(&support::fixture("qwen2.5.jinja")).unwrap();
     let turns: Vec<_> = (0..4000).map(|n| turn(["user", "assistant"][n % 2], "A thousand turns.")).collect();
     assert_eq!(template.render(&turns, true, &tokenizer()).unwrap().len(), 4 * 4001 + 2);
     let long = turn("user", &"word ".repeat(800_000));
