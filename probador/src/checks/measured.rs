@@ -26,9 +26,7 @@ pub fn covered(context: &Context, claim: &Claim, what: CoverageClaim) -> Result<
     let coverage = coverage(&stored, judged).map_err(CheckError::Undecided)?;
     let mut judgement = Judgement::new();
     judgement.note(coverage.tools.join("; "));
-    for (path, lacks) in &coverage.left_out {
-        judgement.note(format!("{path} is left out: the processor it was measured on has no {lacks}"));
-    }
+    left_out(&mut judgement, root, &coverage)?;
     match what {
         CoverageClaim::Lines => {
             let [lines, ..] = shares(coverage.files.values());
@@ -85,6 +83,18 @@ pub fn mutants_caught(
         }
     }
     Ok(judgement)
+}
+
+/// Files may be left out that are for another processor, and no others.
+fn left_out(judgement: &mut Judgement, root: &Path, coverage: &Coverage) -> anyhow::Result<()> {
+    for (path, lacks) in &coverage.left_out {
+        if Sources::read(&root.join(path))?.feature.is_some_and(|feature| feature.name() == lacks) {
+            judgement.note(format!("{path} is left out: the processor it was measured on has no {lacks}"));
+        } else {
+            judgement.fail(format!("{path} is left out, and is not for processors with {lacks} alone"));
+        }
+    }
+    Ok(())
 }
 
 fn share(judgement: &mut Judgement, what: &str, share: Share, limit: f64) {

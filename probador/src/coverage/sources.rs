@@ -6,7 +6,8 @@
 //! problem, and so is an excuse for lines that all are executed.
 //!
 //! Code for an instruction set is judged where there is one: a file that says `// coverage: this file, on a processor
-//! with avx512f` is left out of what a processor without it measured, as code for another architecture is.
+//! with avx512f` is left out of what a processor without it measured, as code for another architecture is. All of its
+//! functions are unsafe: whoever calls one has asked what the processor has.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -41,6 +42,10 @@ pub struct Sources {
     pub problems: Vec<(u32, String)>,
     /// Modules of the file that are compiled for tests only and lie in files of their own.
     test_modules: Vec<String>,
+    /// Functions that every processor can call.
+    safe: Vec<String>,
+    /// How many functions only a processor that was asked may call.
+    n_unsafe: usize,
 }
 
 /// A function that other modules can call.
@@ -116,10 +121,9 @@ impl Sources {
             let Some(said) = text.trim_start().strip_prefix(MARK) else { continue };
             let said = said.trim();
             if let Some(name) = said.strip_prefix(FOR_PROCESSOR) {
-                sources.feature = Feature::ALL.into_iter().find(|feature| feature.name() == name);
-                if sources.feature.is_none() {
-                    let known = Feature::ALL.map(Feature::name).join(", ");
-                    sources.problems.push((line, format!("`{name}` is none of {known}")));
+                match sources.feature(name) {
+                    Ok(feature) => sources.feature = Some(feature),
+                    Err(why) => sources.problems.push((line, why)),
                 }
                 continue;
             }
@@ -129,6 +133,17 @@ impl Sources {
             }
         }
         Ok(sources)
+    }
+
+    /// The feature of this name, if all of the file can be for processors that have it.
+    fn feature(&self, name: &str) -> Result<Feature, String> {
+        let feature = Feature::ALL.into_iter().find(|feature| feature.name() == name);
+        let known = || format!("`{name}` is none of {}", Feature::ALL.map(Feature::name).join(", "));
+        match self.safe.first() {
+            Some(safe) => Err(format!("`{safe}` is not unsafe: a processor without {name} can call it")),
+            None if self.n_unsafe == 0 => Err(format!("no function here is for a processor with {name}")),
+            None => feature.ok_or_else(known),
+        }
     }
 
     /// Whether only tests see `line`.
@@ -201,6 +216,14 @@ impl Collector<'_> {
         is_test
     }
 
+    /// Counts a function with a body among those that every processor can call, or those that it cannot.
+    fn count(&mut self, signature: &syn::Signature) {
+        match signature.safety {
+            syn::Safety::Unsafe(_) => self.sources.n_unsafe += 1,
+            _ => self.sources.safe.push(format!("{}{}", self.owner, signature.ident)),
+        }
+    }
+
     fn note(&mut self, from: proc_macro2::Span, ident: &syn::Ident) {
         let lines = from.start().line as u32..=ident.span().end().line as u32;
         self.sources.public.push(PublicFunction { name: format!("{}{ident}", self.owner), lines });
@@ -226,6 +249,7 @@ impl<'ast> Visit<'ast> for Collector<'_> {
         if self.is_test(&function.attrs, function.span()) {
             return;
         }
+        self.count(&function.sig);
         if matches!(function.vis, syn::Visibility::Public(_)) {
             self.note(function.vis.span(), &function.sig.ident);
         }
@@ -243,26 +267,32 @@ impl<'ast> Visit<'ast> for Collector<'_> {
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
-        if !self.is_test(&function.attrs, function.span())
-            && matches!(function.vis, syn::Visibility::Public(_))
-        {
+        if self.is_test(&function.attrs, function.span()) {
+            return;
+        }
+        self.count(&function.sig);
+        if matches!(function.vis, syn::Visibility::Public(_)) {
             self.note(function.vis.span(), &function.sig.ident);
         }
     }
 
     fn visit_item_trait(&mut self, declared: &'ast syn::ItemTrait) {
-        if self.is_test(&declared.attrs, declared.span())
-            || !matches!(declared.vis, syn::Visibility::Public(_))
-        {
+        if self.is_test(&declared.attrs, declared.span()) {
             return;
         }
-        self.inside(format!("{}::", declared.ident), |inside| visit::visit_item_trait(inside, declared));
-    }
-
-    fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
-        if function.default.is_some() {
-            self.note(function.sig.span(), &function.sig.ident);
-        }
+        let is_public = matches!(declared.vis, syn::Visibility::Public(_));
+        self.inside(format!("{}::", declared.ident), |inside| {
+            let provided = declared.items.iter().filter_map(|item| match item {
+                syn::TraitItem::Fn(function) => function.default.as_ref().map(|_| &function.sig),
+                _ => None,
+            });
+            for signature in provided {
+                inside.count(signature);
+                if is_public {
+                    inside.note(signature.span(), &signature.ident);
+                }
+            }
+        });
     }
 }
 
@@ -351,12 +381,37 @@ mod tests {
 
     #[test]
     fn a_file_may_be_for_a_processor_that_is_known() {
-        let text = |said: &str| Sources::of(&format!("// coverage: {said}\nfn a() {{}}\n")).unwrap();
+        let text = |said: &str| {
+            let text = format!(
+                "// coverage: {said}\nunsafe fn a() {{}}\n#[cfg(test)]\nmod tests {{\n    fn b() {{}}\n}}\n"
+            );
+            Sources::of(&text).unwrap()
+        };
         assert_eq!(text("this file, on a processor with avx512vnni").feature, Some(Feature::Avx512vnni));
         let sources = text("this file, on a processor with luck");
         assert_eq!(sources.feature, None);
         assert_eq!(sources.problems, [(1, "`luck` is none of avx512f, avx512vnni".to_owned())]);
         assert!(Feature::Avx512f.is_here() || !Feature::Avx512vnni.is_here(), "the one contains the other");
+    }
+
+    #[test]
+    fn a_file_is_for_no_processor_that_others_can_call() {
+        let safe = "not unsafe: a processor without avx512f can call it";
+        for (code, why) in [
+            ("unsafe fn a() {}\nfn b() {}", format!("`b` is {safe}")),
+            ("impl T {\n    unsafe fn c() {}\n    fn d(&self) {}\n}", format!("`T::d` is {safe}")),
+            ("trait R {\n    fn e(&self);\n    fn f(&self) {}\n}", format!("`R::f` is {safe}")),
+            (
+                "trait R {\n    unsafe fn e(&self);\n}",
+                "no function here is for a processor with avx512f".to_owned(),
+            ),
+        ] {
+            let sources =
+                Sources::of(&format!("// coverage: this file, on a processor with avx512f\n{code}\n"))
+                    .unwrap();
+            assert_eq!(sources.feature, None, "{code}");
+            assert_eq!(sources.problems, [(1, why)], "{code}");
+        }
     }
 
     #[test]
