@@ -209,11 +209,6 @@ pub(crate) struct Slots {
 }
 
 impl Metadata {
-    /// Parses the metadata section.
-    pub fn from_json(text: &[u8]) -> Result<Self, Fault> {
-        parse(text).map(|(metadata, _)| metadata)
-    }
-
     /// The metadata section: the fields in the order of the struct, then `extra` by key.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut sorted = self.clone();

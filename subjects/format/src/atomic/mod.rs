@@ -101,9 +101,8 @@ impl AtomicFile {
             Backend::Unnamed(file) => file.persist(self.overwrite),
         };
         outcome.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists if self.overwrite == Overwrite::Refuse => {
-                FormatError::AlreadyExists(path.clone())
-            }
+            // It has come into being since the check above.
+            io::ErrorKind::AlreadyExists => FormatError::AlreadyExists(path.clone()),
             _ => FormatError::io("write", &path)(error),
         })
     }
