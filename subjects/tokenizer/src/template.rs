@@ -105,11 +105,6 @@ impl ChatTemplate {
         self
     }
 
-    /// The Jinja source.
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-
     /// Renders a conversation to a prompt; with `add_generation_prompt` it ends where the assistant's turn begins.
     ///
     /// Encoded, the segments equal the ids of transformers' `apply_chat_template` whenever no message spells a
