@@ -5,6 +5,7 @@
 mod support;
 
 mod file_system;
+mod fingerprint;
 mod hostile;
 mod properties;
 mod quality;

@@ -238,3 +238,43 @@ fn a_template_may_do_more_where_there_is_more_text_or_there_are_more_messages() 
     assert!(!is_stopped(rounds(50, true, &messages(4000))));
     assert!(is_stopped(rounds(1000, true, &messages(4000))));
 }
+
+/// A template that shows a list of `n` times `item`.
+fn listing(item: &str, n: usize) -> String {
+    format!("{{{{ [{}] | length }}}}", vec![item; n].join(","))
+}
+
+#[test]
+fn tags_may_have_so_many_parts_and_no_more() {
+    // Two brackets, a filter and its name, the end of the tag, and a comma between any two.
+    template(&listing("1", 510));
+    // Each tag is counted by itself.
+    template(&listing("1", 510).repeat(3));
+    for n in [511, 512, 2000] {
+        let error = ChatTemplate::new(&listing("1", n)).unwrap_err().to_string();
+        assert!(error.contains("a tag has more than 1024 tokens"), "{n}: {error}");
+    }
+}
+
+#[test]
+fn conditions_may_have_so_many_branches_and_no_more() {
+    let branches = |n: usize| format!("{{% if x %}}{}{{% endif %}}", "{% elif x %}".repeat(n));
+    template(&branches(256));
+    let error = ChatTemplate::new(&branches(257)).unwrap_err().to_string();
+    assert!(error.contains("there are more than 256 elif"), "{error}");
+    // The word elsewhere is no branch.
+    template(&listing("elif", 300));
+}
+
+#[test]
+fn names_that_a_template_gives_stay_its_own() {
+    let names = ["held", "compared", "needle", "indexed"];
+    for prefix in ["", "guard0_", "guard1_"] {
+        let set: String =
+            names.iter().map(|name| format!("{{% set {prefix}{name} = '{name} ' %}}")).collect();
+        let shown = names.map(|name| format!("{{{{ {prefix}{name} }}}}")).concat();
+        let source = format!("{set}{shown}{{{{ messages[0].content.replace('a', 'b') }}}}");
+        let segments = template(&source).render(&[turn("user", "a")], false, &tokenizer()).unwrap();
+        assert_eq!(segments, [Segment::Text("held compared needle indexed b".to_owned())], "{source}");
+    }
+}
