@@ -91,7 +91,7 @@ fn watched_after_others() {
 fn shrink_other(path: &Path) {
     let _whole = AprFile::open(path).unwrap();
     let other = path.with_extension("other");
-    fs::write(&other, [1; 1 << 16]).unwrap();
+    fs::write(&other, vec![1; 1 << 16]).unwrap();
     // SAFETY: nobody changes what is read: what is cut off cannot be read at all, which is what is tested.
     let mapping = unsafe { memmap2::Mmap::map(&fs::File::open(&other).unwrap()) }.unwrap();
     cut_and_read(&other, &mapping[4096..]);

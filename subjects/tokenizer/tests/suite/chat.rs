@@ -270,8 +270,7 @@ fn conditions_may_have_so_many_branches_and_no_more() {
 fn names_that_a_template_gives_stay_its_own() {
     let names = ["held", "compared", "needle", "indexed"];
     for prefix in ["", "guard0_", "guard1_"] {
-        let set: String =
-            names.iter().map(|name| format!("{{% set {prefix}{name} = '{name} ' %}}")).collect();
+        let set = names.map(|name| format!("{{% set {prefix}{name} = '{name} ' %}}")).concat();
         let shown = names.map(|name| format!("{{{{ {prefix}{name} }}}}")).concat();
         let source = format!("{set}{shown}{{{{ messages[0].content.replace('a', 'b') }}}}");
         let segments = template(&source).render(&[turn("user", "a")], false, &tokenizer()).unwrap();
