@@ -42,10 +42,10 @@ pub struct Sources {
     pub problems: Vec<(u32, String)>,
     /// Modules of the file that are compiled for tests only and lie in files of their own.
     test_modules: Vec<String>,
-    /// Functions that every processor can call.
-    safe: Vec<String>,
-    /// How many functions only a processor that was asked may call.
-    n_unsafe: usize,
+    /// The first function that every processor can call.
+    safe: Option<String>,
+    /// Whether there is a function that only a processor that was asked may call.
+    has_unsafe: bool,
 }
 
 /// A function that other modules can call.
@@ -137,13 +137,14 @@ impl Sources {
 
     /// The feature of this name, if all of the file can be for processors that have it.
     fn feature(&self, name: &str) -> Result<Feature, String> {
-        let feature = Feature::ALL.into_iter().find(|feature| feature.name() == name);
-        let known = || format!("`{name}` is none of {}", Feature::ALL.map(Feature::name).join(", "));
-        match self.safe.first() {
-            Some(safe) => Err(format!("`{safe}` is not unsafe: a processor without {name} can call it")),
-            None if self.n_unsafe == 0 => Err(format!("no function here is for a processor with {name}")),
-            None => feature.ok_or_else(known),
+        if let Some(safe) = &self.safe {
+            return Err(format!("`{safe}` is not unsafe: a processor without {name} can call it"));
         }
+        if !self.has_unsafe {
+            return Err(format!("no function here is for a processor with {name}"));
+        }
+        let feature = Feature::ALL.into_iter().find(|feature| feature.name() == name);
+        feature.ok_or_else(|| format!("`{name}` is none of {}", Feature::ALL.map(Feature::name).join(", ")))
     }
 
     /// Whether only tests see `line`.
@@ -216,11 +217,12 @@ impl Collector<'_> {
         is_test
     }
 
-    /// Counts a function with a body among those that every processor can call, or those that it cannot.
-    fn count(&mut self, signature: &syn::Signature) {
-        match signature.safety {
-            syn::Safety::Unsafe(_) => self.sources.n_unsafe += 1,
-            _ => self.sources.safe.push(format!("{}{}", self.owner, signature.ident)),
+    /// Notes whether every processor can call a function with a body.
+    fn note_safety(&mut self, signature: &syn::Signature) {
+        if matches!(signature.safety, syn::Safety::Unsafe(_)) {
+            self.sources.has_unsafe = true;
+        } else {
+            self.sources.safe.get_or_insert_with(|| format!("{}{}", self.owner, signature.ident));
         }
     }
 
@@ -249,7 +251,7 @@ impl<'ast> Visit<'ast> for Collector<'_> {
         if self.is_test(&function.attrs, function.span()) {
             return;
         }
-        self.count(&function.sig);
+        self.note_safety(&function.sig);
         if matches!(function.vis, syn::Visibility::Public(_)) {
             self.note(function.vis.span(), &function.sig.ident);
         }
@@ -270,7 +272,7 @@ impl<'ast> Visit<'ast> for Collector<'_> {
         if self.is_test(&function.attrs, function.span()) {
             return;
         }
-        self.count(&function.sig);
+        self.note_safety(&function.sig);
         if matches!(function.vis, syn::Visibility::Public(_)) {
             self.note(function.vis.span(), &function.sig.ident);
         }
@@ -287,7 +289,7 @@ impl<'ast> Visit<'ast> for Collector<'_> {
                 _ => None,
             });
             for signature in provided {
-                inside.count(signature);
+                inside.note_safety(signature);
                 if is_public {
                     inside.note(signature.span(), &signature.ident);
                 }

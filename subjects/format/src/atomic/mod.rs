@@ -101,8 +101,9 @@ impl AtomicFile {
             Backend::Unnamed(file) => file.persist(self.overwrite),
         };
         outcome.map_err(|error| match error.kind() {
-            // It has come into being since the check above.
-            io::ErrorKind::AlreadyExists => FormatError::AlreadyExists(path.clone()),
+            io::ErrorKind::AlreadyExists if self.overwrite == Overwrite::Refuse => {
+                FormatError::AlreadyExists(path.clone())
+            }
             _ => FormatError::io("write", &path)(error),
         })
     }

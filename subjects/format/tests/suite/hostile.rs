@@ -427,3 +427,23 @@ fn several_faults_are_all_listed() {
     let checks: Vec<Check> = errors(&file).iter().map(|(check, _)| *check).collect();
     assert_eq!(checks, [Check::Header, Check::Header, Check::Index, Check::Metadata, Check::Checksum]);
 }
+
+#[test]
+fn every_check_has_a_name() {
+    let names = Check::ALL.map(|check| check.to_string());
+    let expected = [
+        "header",
+        "metadata",
+        "index",
+        "padding",
+        "root-hash",
+        "tensor-hashes",
+        "checksum",
+        "signature",
+        "tokenizer",
+        "shapes",
+        "values",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(format!("{:>8}", Check::Index), "   index", "names can be lined up");
+}

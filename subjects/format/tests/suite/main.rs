@@ -5,7 +5,6 @@
 mod support;
 
 mod file_system;
-mod fingerprint;
 mod hostile;
 mod properties;
 mod quality;

@@ -117,3 +117,13 @@ fn signing_and_stripping_gives_the_first_file_back() {
     let signed = AprFile::open_verified(&path("signed.apr")).unwrap();
     assert!(signed.header().flags.contains(Flags::SIGNED));
 }
+
+#[test]
+fn weights_have_the_fingerprint_that_another_program_computed() {
+    // `scripts/model_sources.py golden/tiny/tiny.apr` prints it, from its own reading of the file.
+    let expected = "1afac639eeae5ea379a69a8da761237865ac566e342297f0f88740d544b9c6cd";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/tiny/tiny.apr");
+    let file = AprFile::open(&path).unwrap();
+    assert_eq!(file.weights_fingerprint(), expected);
+    assert_eq!(file.weights_fingerprint(), expected, "asked again");
+}

@@ -209,34 +209,30 @@ fn a_template_that_does_not_parse_is_refused_before_it_is_used() {
     }
 }
 
-/// Runs a loop of so many rounds over each message, or once where `per_message` is false.
-fn rounds(n: usize, per_message: bool, messages: &[Message]) -> Result<(), TemplateError> {
-    let looped = format!("{{% for i in range({n}) %}}{{% endfor %}}");
-    let each = format!("{{% for message in messages %}}{looped}{{% endfor %}}");
-    let template = template(if per_message { &each } else { &looped });
-    template.render(messages, false, &tokenizer()).map(drop)
-}
-
 #[test]
 fn a_template_may_do_more_where_there_is_more_text_or_there_are_more_messages() {
-    let is_stopped = |outcome: Result<(), TemplateError>| match outcome {
-        Ok(()) => false,
-        Err(TemplateError::OutOfBudget) => true,
-        Err(other) => panic!("{other}"),
-    };
+    let tokenizer = tokenizer();
+    let is_stopped =
+        |source: &str, messages: &[Message]| match template(source).render(messages, false, &tokenizer) {
+            Ok(_) => false,
+            Err(TemplateError::OutOfBudget) => true,
+            Err(other) => panic!("{other}"),
+        };
+    let rounds = |n: usize| format!("{{% for i in range({n}) %}}{{% endfor %}}");
     // A round takes three steps, and two hundred thousand may be taken.
-    let (few, many) = (30_000, 100_000);
+    let (few, many) = (rounds(30_000), rounds(100_000));
     let short = [turn("user", "")];
-    assert!(!is_stopped(rounds(few, false, &short)));
-    assert!(is_stopped(rounds(many, false, &short)));
-    // A quarter of a step a byte: three million pay for as many rounds, and a quarter of a million do not.
+    assert!(!is_stopped(&few, &short));
+    assert!(is_stopped(&many, &short));
+    // A quarter of a step a byte: three million bytes pay for the many, and a quarter of a million do not.
     let long = |n_bytes: usize| [turn("user", &"a".repeat(n_bytes))];
-    assert!(!is_stopped(rounds(many, false, &long(3_000_000))));
-    assert!(is_stopped(rounds(many, false, &long(250_000))));
+    assert!(!is_stopped(&many, &long(3_000_000)));
+    assert!(is_stopped(&many, &long(250_000)));
     // Five hundred steps a message.
-    let messages = |n: usize| vec![turn("user", ""); n];
-    assert!(!is_stopped(rounds(50, true, &messages(4000))));
-    assert!(is_stopped(rounds(1000, true, &messages(4000))));
+    let for_each = |n: usize| format!("{{% for message in messages %}}{}{{% endfor %}}", rounds(n));
+    let messages = vec![turn("user", ""); 4000];
+    assert!(!is_stopped(&for_each(50), &messages));
+    assert!(is_stopped(&for_each(1000), &messages));
 }
 
 /// A template that shows a list of `n` times `item`.

@@ -1,8 +1,11 @@
 //! What needs a process of its own: being killed while writing, a limit on file size, another environment, a mapped file
-//! that shrinks. This executable starts itself as the child.
+//! that shrinks (`mapped`). This executable starts itself as the child.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod mapped;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +30,12 @@ fn main() -> ExitCode {
         ("a_writer_that_runs_out_of_space_anywhere_leaves_the_old_file", limited_writers),
         #[cfg(target_os = "linux")]
         ("writing_and_checking_a_model_needs_memory_for_a_buffer", memory),
-        ("a_mapped_file_that_shrinks_ends_the_process_with_a_message", shrinking_map),
+        ("a_mapped_file_that_shrinks_ends_the_process_with_a_message", mapped::watched),
+        ("a_mapping_that_is_gone_makes_room_for_one_that_comes", mapped::watched_after_others),
+        #[cfg(unix)]
+        ("somebody_elses_mapping_that_shrinks_ends_the_process_as_it_would_anyway", mapped::not_watched),
+        #[cfg(target_os = "linux")]
+        ("what_is_locked_in_memory_counts_as_locked", mapped::locked),
         ("a_verified_file_is_remembered_until_it_changes", remembered),
         ("a_cache_that_cannot_be_used_is_no_error", unusable_cache),
         ("the_temporary_directory_is_not_used", no_temporary_directory),
@@ -52,7 +60,12 @@ fn run_child(name: &str, path: &Path) -> ExitCode {
         "write-limited" => write_limited(path),
         "write-large" => write_large(path),
         "verify" => AprFile::open_verified(path).map(drop).map_err(|error| error.to_string()),
-        "shrink" => shrink_and_touch(path),
+        "shrink" => mapped::shrink(path),
+        "shrink-after-others" => mapped::shrink_after_others(path),
+        #[cfg(unix)]
+        "shrink-other" => mapped::shrink_other(path),
+        #[cfg(target_os = "linux")]
+        "lock" => mapped::lock(path),
         "verdict" => verdict(path),
         other => Err(format!("there is no child `{other}`")),
     };
@@ -188,10 +201,16 @@ fn write_large(path: &Path) -> Result<(), String> {
     }
     writer.finish().map_err(|error| error.to_string())?;
     AprFile::open(path).and_then(|file| file.verify()).map_err(|error| error.to_string())?;
-    let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("there is no VmHWM")?;
-    println!("{}", peak.trim().trim_end_matches(" kB"));
+    println!("{}", kilobytes("VmHWM:")?);
     Ok(())
+}
+
+/// What the system says of this process's memory under `field`, in KiB.
+fn kilobytes(field: &str) -> Result<String, String> {
+    let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
+    let value = status.lines().find_map(|line| line.strip_prefix(field));
+    let value = value.ok_or_else(|| format!("there is no {field}"))?;
+    Ok(value.trim().trim_end_matches(" kB").to_owned())
 }
 
 #[cfg(target_os = "linux")]
@@ -203,25 +222,6 @@ fn memory() {
     let peak: u64 = stdout(&output).trim().parse().unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len() >> 20, 256);
     assert!(peak < 32 << 10, "{peak} KiB");
-}
-
-fn shrink_and_touch(path: &Path) -> Result<(), String> {
-    let file = AprFile::open(path).map_err(|error| error.to_string())?;
-    let tensor = file.tensor("a").unwrap();
-    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4096).unwrap();
-    let sum: u64 = tensor.bytes().iter().map(|&byte| u64::from(byte)).sum();
-    Err(format!("the missing bytes were read as {sum}"))
-}
-
-fn shrinking_map() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("m.apr");
-    write_big(&path, 7).unwrap();
-    let output = child("shrink", &path).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()), "{stderr}");
-    let expected = format!("error: `{}` was cut short while it was in use\nhint: ", path.display());
-    assert!(stderr.starts_with(&expected), "{stderr}");
 }
 
 /// Runs `open_verified` in a child whose cache is `cache`.
