@@ -1,5 +1,5 @@
 # One-line targets; every CI job is one of them. `make probador` sets up and runs the main job on the embedded model.
-.PHONY: peers playbooks playbooks-report playbooks-gate probador-playbooks probador probador-golden probador-report report-check ci prove impostors attest test lint fmt model gate bench deny fuzz test-aarch64 coverage mutants
+.PHONY: peers prove-release matrix playbooks playbooks-report playbooks-gate probador-playbooks probador probador-golden probador-report report-check ci prove impostors attest test lint fmt model gate bench deny fuzz test-aarch64 coverage mutants
 
 probador: ## verify the embedded model against the whole checklist
 	cargo build --release --package apr-cli --package probador --quiet && cargo probador full
@@ -31,8 +31,15 @@ ci: ## hold a run to the committed baseline, which claims must not lose (MODEL=t
 prove: ## see every check fail under the faults of its claim (MODEL=tiny)
 	cargo probador prove --model $(or $(MODEL),tiny)
 
-impostors: ## let whole fakes stand in for the stack; none may pass a claim about behaviour
-	cargo probador impostors
+prove-release: ## the same for the claims that only the released model decides
+	cargo probador prove B1 B3 D5 I7 I11 happy-path/questions-of-fact happy-path/qwen-chat \
+		performance/import-streams performance/memory-of-a-reply --model release
+
+matrix: ## every claim under every fault that needs no build: what each catches, which catch the same (MODEL=tiny)
+	cargo probador prove --matrix --kind data,wrap,fixture --model $(or $(MODEL),tiny)
+
+impostors: ## let whole fakes stand in for the stack; none may pass what is about behaviour (MODEL=tiny)
+	cargo probador impostors --model $(or $(MODEL),tiny)
 
 attest: ## bind the newest report to what was judged (KEY=release.key signs it)
 	cargo probador attest create $(if $(KEY),--key $(KEY))

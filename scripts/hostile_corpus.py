@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the corpus of hostile files that tests replay and fuzzing starts from.
 
-    python3 scripts/hostile_corpus.py            write subjects/fuzz/hostile/ and probador/tests/hostile/
+    python3 scripts/hostile_corpus.py            write subjects/fuzz/hostile/ and probador/tests/hostile*/
     python3 scripts/hostile_corpus.py --check    write nothing; exit status 1 when a file is not what this makes
 
 Each folder holds one file that is sound, `sound.*`, and others that are it with one thing wrong, named
@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FORMATS = ROOT / "subjects/fuzz/hostile"
 YAML = ROOT / "probador/tests/hostile"
+ANSWERS = ROOT / "probador/tests/hostile-answers"
 
 U8, U32, I32, F32, BOOL, STRING, ARRAY = 0, 4, 5, 6, 7, 8, 9
 HIDDEN = 16
@@ -328,6 +329,32 @@ def yaml_files() -> dict[str, bytes]:
     }.items()}
 
 
+def answers() -> dict[str, bytes]:
+    """What a hostile server sends to a playbook that asks it; what is called `read-` is an answer all the same."""
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
+    return {f"{name}.http": contents.encode("latin-1") for name, contents in {
+        "read-sound": head + "content-length: 2\r\n\r\nhi",
+        "read-no-length": head + "\r\nuntil the end",
+        "read-not-utf-8": head + "content-length: 3\r\n\r\n\xff\xfe\xfd",
+        "read-redirect-to-itself": "HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n",
+        "read-stream-cut": "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {\"a\": 1}\n\ndata: {\"a",
+        "refused-nothing": "",
+        "refused-no-http": "SSH-2.0-OpenSSH_9.2\r\n",
+        "refused-status-in-words": "HTTP/1.1 fine OK\r\n\r\n",
+        "refused-status-0": "HTTP/1.1 0 None\r\n\r\n",
+        "refused-head-cut": "HTTP/1.1 200 OK\r\ncontent-le",
+        "refused-length-negative": head + "content-length: -1\r\n\r\nhi",
+        "refused-length-2-64": head + "content-length: 18446744073709551616\r\n\r\nhi",
+        "refused-length-beyond-the-body": head + "content-length: 1000\r\n\r\nhi",
+        "refused-chunk-size-in-words": head + "transfer-encoding: chunked\r\n\r\nmany\r\nhi\r\n0\r\n\r\n",
+        "refused-chunk-beyond-the-body": head + "transfer-encoding: chunked\r\n\r\nffffff\r\nhi",
+        "refused-header-without-colon": "HTTP/1.1 200 OK\r\nnonsense\r\n\r\n",
+        "refused-header-with-nul": "HTTP/1.1 200 OK\r\na: b\0c\r\n\r\n",
+        "refused-1000-headers": "HTTP/1.1 200 OK\r\n" + "".join(f"a{i}: b\r\n" for i in range(1000)) + "\r\n",
+        "refused-header-of-200000-bytes": "HTTP/1.1 200 OK\r\na: " + "b" * 200_000 + "\r\n\r\n",
+    }.items()}
+
+
 def main() -> int:
     gguf = gguf_files()
     folders = {
@@ -337,6 +364,7 @@ def main() -> int:
         FORMATS / "template": template_files(),
         FORMATS / "apr": apr_files(gguf["sound.gguf"]),
         YAML: yaml_files(),
+        ANSWERS: answers(),
     }
     if sys.argv[1:] not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)

@@ -282,7 +282,7 @@ pub struct MutantsArgs {
     #[arg(long, value_name = "K/N")]
     pub shard: Option<Shard>,
     /// Try again what was tried before and has not changed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "in_diff")]
     pub fresh: bool,
     /// How to print the result; terse lists the survivors
     #[arg(long, value_name = "FORMAT", default_value = "human")]
@@ -342,8 +342,8 @@ pub struct ProveArgs {
     /// Only faults that are planted so [default: all]; those in the sources take a build each
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = word::<FaultKind>())]
     pub kind: Vec<FaultKind>,
-    /// Try every claim under every fault, not only under its own, name claims that catch just the same, and write
-    /// reports/prove.html
+    /// Try every claim under every fault, not only under its own, print what turns each red, name claims that catch just
+    /// the same, and write reports/prove.html
     #[arg(long)]
     pub matrix: bool,
     /// How to print the result
@@ -352,8 +352,8 @@ pub struct ProveArgs {
     /// Judge the `apr` that is there instead of building it first
     #[arg(long)]
     pub no_build: bool,
-    /// Where reports are kept [default: reports in the checkout]
-    #[arg(long, value_name = "DIR")]
+    /// Where the matrix is kept [default: reports in the checkout]
+    #[arg(long, value_name = "DIR", requires = "matrix")]
     pub reports: Option<PathBuf>,
 }
 

@@ -10,18 +10,17 @@ use apr_impostor::{Impostor, KnownReply, Materials, Recording, disguise};
 use apr_tokenizer::{TokenId, Tokenizer};
 use serde::{Deserialize, Serialize};
 
-use crate::checklist::{Claim, ClaimId};
 use crate::checks::Context;
 use crate::engine::Engine;
 use crate::faults::{Planted, Subject, plant};
 use crate::golden::{GoldenSet, Prompt, Tensor};
 use crate::process::write_wrapper;
-use crate::prove::{Reaction, Trials, obstacle};
+use crate::prove::{Reaction, Target, TargetName, Trials, obstacle, targets};
 
 /// Tokens of the replies that an impostor knows.
 const REPLY_TOKENS: usize = 32;
 
-/// How a claim took an impostor.
+/// How a claim or a playbook took an impostor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reception {
@@ -29,17 +28,17 @@ pub enum Reception {
     Red,
     /// It could not even be judged, which is no pass.
     Broken,
-    /// Green, and the claim says why a fake may pass it.
+    /// Green, and it says why a fake may pass.
     Indifferent,
-    /// Green, though it is about behaviour: the claim is void.
+    /// Green, though it is about behaviour: it is void.
     Fooled,
 }
 
-/// One claim on one impostor.
+/// One claim or playbook on one impostor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// The claim.
-    pub claim: ClaimId,
+    /// The claim or the playbook.
+    pub target: TargetName,
     /// How it took the impostor.
     pub reception: Reception,
     /// What it said, or why a fake may pass.
@@ -53,12 +52,12 @@ pub struct Performance {
     pub impostor: Impostor,
     /// What it does instead of what it should.
     pub does: String,
-    /// Every claim that could be judged, in order.
+    /// Every claim and playbook that could be judged, in order.
     pub rows: Vec<Row>,
 }
 
 impl Performance {
-    /// Claims with this reception.
+    /// Claims and playbooks with this reception.
     pub fn with(&self, reception: Reception) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.reception == reception)
     }
@@ -101,13 +100,12 @@ impl Cast {
         Ok(Self { engine, program, materials })
     }
 
-    /// Lets `impostor` stand in for the whole stack and judges every claim that can be judged here.
+    /// Lets `impostor` stand in for the whole stack and judges every claim and playbook that can be judged here.
     pub fn perform(&self, impostor: Impostor) -> anyhow::Result<Performance> {
         let context = self.context(impostor)?;
         let trials = Trials::new(Arc::clone(&self.engine));
-        let claims = self.engine.checklist().claims().iter();
-        let judged = claims.filter(|claim| claim.has_check() && obstacle(&self.engine, *claim).is_none());
-        let rows = judged.map(|claim| receive(claim, trials.react(claim, &context))).collect();
+        let judged = targets(&self.engine).filter(|target| obstacle(&self.engine, *target).is_none());
+        let rows = judged.map(|target| receive(target, trials.react(target, &context))).collect();
         Ok(Performance { impostor, does: impostor.does().to_owned(), rows })
     }
 
@@ -162,15 +160,15 @@ fn sources(root: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(to)
 }
 
-fn receive(claim: &Claim, reaction: Reaction) -> Row {
+fn receive(target: Target<'_>, reaction: Reaction) -> Row {
     let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
-    let (reception, said) = match (reaction, &claim.indifferent) {
+    let (reception, said) = match (reaction, target.indifferent()) {
         (Reaction::Red { said }, _) => (Reception::Red, first_line(said)),
         (Reaction::Broken { why }, _) => (Reception::Broken, first_line(why)),
-        (Reaction::Green, Some(reason)) => (Reception::Indifferent, reason.clone()),
+        (Reaction::Green, Some(reason)) => (Reception::Indifferent, reason.to_owned()),
         (Reaction::Green, None) => (Reception::Fooled, "it stays green".to_owned()),
     };
-    Row { claim: claim.id, reception, said }
+    Row { target: target.name(), reception, said }
 }
 
 /// What users of the playbooks write.
@@ -215,8 +213,8 @@ mod tests {
     fn only_green_fools_a_claim_and_only_one_that_does_not_say_why() {
         let checklist = Workspace::find(None).unwrap().checklist().unwrap();
         let receive = |id: &str, reaction: Reaction| {
-            let row = receive(checklist.claim(id.parse().unwrap()).unwrap(), reaction);
-            assert_eq!(row.claim.to_string(), id);
+            let row = receive(checklist.claim(id.parse().unwrap()).unwrap().into(), reaction);
+            assert_eq!(row.target.to_string(), id);
             (row.reception, row.said)
         };
         let red = Reaction::Red { said: "off by 2\nand more".to_owned() };

@@ -15,6 +15,7 @@ use super::tree::{LintError, SourceFile, Tree};
 
 pub(super) const RULE: Rule = Rule {
     id: "G2",
+    also: &[],
     name: "unsafe-without-reason",
     what: "an `unsafe` block, function, trait or implementation without a `SAFETY:` comment or `# Safety` section",
     kind: Kind::Violation,

@@ -20,6 +20,7 @@ const WHOLE_READ_METHODS: [&str; 2] = ["read_to_end", "read_to_string"];
 
 pub(super) const RULE: Rule = Rule {
     id: "G4",
+    also: &[],
     name: "model-read-into-memory",
     what: "a whole file read into memory (`fs::read`, `read_to_end`, `read_to_string`) where models are loaded",
     kind: Kind::Violation,

@@ -24,6 +24,7 @@ const MODEL: &str = "use safetensors::SafeTensors;\npub struct M;\nimpl apr_gene
 
 pub(super) const RULE: Rule = Rule {
     id: "G5",
+    also: &[],
     name: "raw-safetensors-in-inference",
     what: "safetensors in a crate that runs models, or in one it depends on",
     kind: Kind::Violation,

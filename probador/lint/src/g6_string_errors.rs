@@ -17,6 +17,7 @@ use super::tree::{LintError, Role, Tree};
 
 pub(super) const RULE: Rule = Rule {
     id: "G6",
+    also: &[],
     name: "string-as-error",
     what: "a library function that returns a `String`, a boxed `dyn Error` or an `anyhow::Error` as its error",
     kind: Kind::Violation,

@@ -18,6 +18,7 @@ use super::tree::{LintError, Tree};
 
 pub(super) const RULE: Rule = Rule {
     id: "G8",
+    also: &["J10"],
     name: "naive-loop",
     what: "a loop over elements on the hot path where a kernel exists",
     kind: Kind::Violation,

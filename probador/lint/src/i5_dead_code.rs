@@ -22,6 +22,7 @@ const LINTS: [&str; 5] =
 
 pub(super) const RULE: Rule = Rule {
     id: "I5",
+    also: &[],
     kind: Kind::Violation,
     name: "dead-code",
     what: "code that nothing reaches and that does not say why it is there",

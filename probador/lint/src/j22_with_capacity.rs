@@ -12,6 +12,7 @@ use super::tree::{LintError, Tree};
 
 pub(super) const RULE: Rule = Rule {
     id: "J22",
+    also: &[],
     name: "preallocation",
     what: "a use of `with_capacity`",
     kind: Kind::Inventory,

@@ -16,6 +16,7 @@ use super::tree::{LintError, Tree};
 
 pub(super) const RULE: Rule = Rule {
     id: "J23",
+    also: &[],
     name: "growing-in-a-loop",
     what: "`push` in a loop of the hot path on something that was given no room",
     kind: Kind::Violation,

@@ -9,6 +9,7 @@ use super::tree::{LintError, Tree};
 
 pub(super) const RULE: Rule = Rule {
     id: "J24",
+    also: &[],
     name: "performance-crate",
     what: "a crate that is chosen for performance",
     kind: Kind::Inventory,

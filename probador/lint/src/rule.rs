@@ -11,6 +11,8 @@ use super::{
 pub struct Rule {
     /// Its permanent id: the claim it decides.
     pub id: &'static str,
+    /// Other claims that are about it, by which it is found, too.
+    pub also: &'static [&'static str],
     /// A short name.
     pub name: &'static str,
     /// What it flags.
@@ -59,7 +61,13 @@ pub const RULES: [&Rule; 10] = [
     &j24_performance_crates::RULE,
 ];
 
-#[cfg(test)]
+impl Rule {
+    /// Whether it is what is called `id`, in any case.
+    pub(super) fn is(&self, id: &str) -> bool {
+        std::iter::once(&self.id).chain(self.also).any(|own| own.eq_ignore_ascii_case(id))
+    }
+}
+
 impl Example {
     pub(super) fn tree(&self) -> Result<Tree, LintError> {
         let own = |&(path, text): &(&str, &str)| (path.to_owned(), text.to_owned());

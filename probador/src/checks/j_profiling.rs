@@ -1,4 +1,4 @@
-//! Section J: what the inventories of the sources list.
+//! Section J: what the lints find and the inventories of the sources list.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,11 +12,38 @@ use crate::checks::{CheckError, CheckFn, Context};
 use crate::lint::{self, PERFORMANCE_CRATES};
 
 /// The checks of this section.
-pub(super) const CHECKS: &[(&str, CheckFn)] =
-    &[("J22", preallocation_inventory_is_complete), ("J24", crate_inventory_is_complete)];
+pub(super) const CHECKS: &[(&str, CheckFn)] = &[
+    ("J10", naive_loops_are_found),
+    ("J22", preallocation_inventory_is_complete),
+    ("J24", crate_inventory_is_complete),
+];
 
 /// A place: file and line.
 type Place = (String, usize);
+
+/// J10: every naive loop that is planted in a small tree is flagged, and nothing in trees without one.
+fn naive_loops_are_found(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
+    let rule = lint::find("J10")?;
+    let mut judgement = Judgement::new();
+    let (mut planted, mut flagged) = (BTreeSet::new(), BTreeSet::new());
+    for example in rule.must_flag {
+        let place = |(file, line)| (format!("{}, {file}", example.what), line);
+        planted.extend(example.at.iter().map(|&(file, line)| place((file.to_owned(), line))));
+        flagged.extend(lint::flagged(rule, example)?.into_iter().map(place));
+    }
+    let flagged: BTreeSet<Place> = context.planted().show_listed("J10", flagged);
+    let missed: Vec<&Place> = planted.difference(&flagged).collect();
+    judgement.exactly("naive loops that are not flagged", missed.len(), 0, "", planted.len());
+    for (place, line) in missed {
+        judgement.fail(format!("{place}:{line} is not flagged"));
+    }
+    let mut n_wrong = flagged.difference(&planted).count();
+    for example in rule.must_not_flag {
+        n_wrong += lint::flagged(rule, example)?.len();
+    }
+    judgement.exactly("places without one that are flagged", n_wrong, 0, "", rule.must_not_flag.len());
+    Ok(judgement)
+}
 
 /// J22: every `with_capacity` among the tokens of the sources is in the inventory.
 fn preallocation_inventory_is_complete(context: &Context, _: &Claim) -> Result<Judgement, CheckError> {
@@ -40,7 +67,7 @@ fn crate_inventory_is_complete(context: &Context, _: &Claim) -> Result<Judgement
 fn judge(context: &Context, rule: &str, written: &BTreeSet<Place>) -> Result<Judgement, CheckError> {
     let linted = lint::run(context.source_root(), &[lint::find(rule)?])?;
     let listed = linted.inventory.into_iter().map(|entry| (entry.file, entry.line)).collect();
-    let listed: BTreeSet<Place> = context.planted().show_inventory(listed);
+    let listed: BTreeSet<Place> = context.planted().show_listed(rule, listed);
     let mut judgement = Judgement::new();
     judgement.note(format!(
         "{} entries in {} files of {} crates",

@@ -12,7 +12,7 @@ use crate::coverage::{
 use crate::members::members;
 use crate::mutants::{MUTANTS, StoredMutants, mutated, score};
 
-/// Survivors and missed lines that are named one by one.
+/// Missed lines that are named one by one.
 const NAMED: usize = 20;
 
 /// G1, I1, I2, I3: what the tests execute.
@@ -67,7 +67,7 @@ pub fn mutants_caught(
         let score = score(workspace.root(), member, &stored, &listed).map_err(CheckError::Undecided)?;
         let what = format!("mutants caught in {}", member.name);
         let is_enough = judgement.at_least(&what, score.percent(), limit, "%", score.n());
-        for survivor in score.survivors.iter().take(NAMED) {
+        for survivor in &score.survivors {
             let what = format!("no test notices {survivor}");
             if is_enough {
                 judgement.note(what);

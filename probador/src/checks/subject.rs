@@ -10,8 +10,6 @@ use super::samples::{self, PASSAGE};
 use super::{CheckError, Context};
 use crate::case::Judgement;
 
-/// The seed of the prompt nobody recorded, unless `--seed` gives another.
-const SEED: u64 = 9001;
 /// Logits further than this from the reference's are another model's: single precision stays below 1e-4, and a fault
 /// of arithmetic is for claim C1 to find.
 const LARGEST_DIFFERENCE: f64 = 0.5;
@@ -31,7 +29,9 @@ pub(super) fn require_model(context: &Context, judgement: &mut Judgement) -> Res
 /// it predicts English no better than chance.
 pub(super) fn doubts(context: &Context) -> anyhow::Result<Vec<String>> {
     let mut doubts = Vec::new();
-    let mut rng = ChaCha8Rng::seed_from_u64(context.seed_override().unwrap_or(SEED));
+    // Drawn anew: a prompt that is the same in every run is one that a fake can know.
+    let seed = context.seed_override().unwrap_or_else(rand::random);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut model, tokenizer) = (context.fork()?, context.tokenizer()?);
     let text = samples::prompt(&mut rng);
     let ids = tokenizer.encode(&text);
@@ -40,8 +40,8 @@ pub(super) fn doubts(context: &Context) -> anyhow::Result<Vec<String>> {
     let difference = largest_difference(&expected.values, logits.last());
     if difference.is_nan() || difference > LARGEST_DIFFERENCE {
         doubts.push(format!(
-            "this is not the model in the file: after the unseen prompt {text:?} a logit is {difference:.2} from what the \
-             file's weights give"
+            "this is not the model in the file: after the unseen prompt {text:?} (--seed {seed}) a logit is \
+             {difference:.2} from what the file's weights give"
         ));
     }
     let ids = tokenizer.encode(PASSAGE);

@@ -52,7 +52,7 @@ fn shown(performances: &[Performance], format: Format, printer: &Printer) -> any
         Format::Human => performances.iter().flat_map(|done| lines(done, printer)).collect(),
         Format::Terse => {
             let rows = performances.iter().flat_map(|done| done.rows.iter().map(move |row| (done, row)));
-            rows.map(|(done, row)| format!("{} {} {}", word(row.reception), done.impostor.name(), row.claim))
+            rows.map(|(done, row)| format!("{} {} {}", word(row.reception), done.impostor.name(), row.target))
                 .collect()
         }
         Format::Json => vec![serde_json::to_string_pretty(performances)?],
@@ -80,14 +80,15 @@ fn keep(args: &ImpostorsArgs, engine: &Engine, performances: &[Performance]) -> 
 /// What a person reads of one impostor: first what it got away with.
 fn lines(done: &Performance, printer: &Printer) -> Vec<String> {
     let count = |reception| done.with(reception).count();
-    let fooled: Vec<String> = done.with(Reception::Fooled).map(|row| row.claim.to_string()).collect();
+    let names = |reception| done.with(reception).map(|row| row.target.to_string()).collect::<Vec<_>>();
+    let fooled = names(Reception::Fooled);
     let head = if fooled.is_empty() {
         printer.paint(Tone::Good, " caught ")
     } else {
         printer.paint(Tone::Bad, "PASSES ")
     };
     let mut lines = vec![format!(
-        "{head} {:<16} {}; red on {} claims, {} cannot judge it, {} are indifferent",
+        "{head} {:<16} {}; {} claims and playbooks are red, {} cannot judge it, {} may be green",
         done.impostor.name(),
         done.does,
         count(Reception::Red),
@@ -96,6 +97,10 @@ fn lines(done: &Performance, printer: &Printer) -> Vec<String> {
     )];
     if !fooled.is_empty() {
         lines.push(format!("        it gets away with: {}", fooled.join(" ")));
+    }
+    let indifferent = names(Reception::Indifferent);
+    if !indifferent.is_empty() {
+        lines.push(format!("        which say why a fake may pass: {}", indifferent.join(" ")));
     }
     lines
 }
@@ -116,8 +121,8 @@ mod tests {
     use crate::printer::ColorChoice;
 
     fn performance(rows: &[(&str, Reception)]) -> Performance {
-        let row = |&(claim, reception): &(&str, Reception)| Row {
-            claim: claim.parse().unwrap(),
+        let row = |&(target, reception): &(&str, Reception)| Row {
+            target: target.parse().unwrap(),
             reception,
             said: "so it was".to_owned(),
         };
@@ -132,15 +137,20 @@ mod tests {
     fn what_an_impostor_gets_away_with_is_said_first_and_has_an_exit_code_of_its_own() {
         let printer = Printer::new(ColorChoice::Never, true);
         let caught = [("A1", Reception::Indifferent), ("C1", Reception::Red), ("C2", Reception::Broken)];
-        let fooled = [&caught[..], &[("D2", Reception::Fooled), ("D3", Reception::Fooled)]].concat();
+        let fooled =
+            [&caught[..], &[("D2", Reception::Fooled), ("edge-cases/unicode", Reception::Fooled)]].concat();
         let (caught, fooled) = ([performance(&caught)], [performance(&fooled)]);
         let shown = |performances: &[Performance], format| shown(performances, format, &printer).unwrap();
-        let counts =
-            "random-weights   computes with noise; red on 1 claims, 1 cannot judge it, 1 are indifferent";
-        assert_eq!(shown(&caught, Format::Human), [format!(" caught  {counts}")]);
+        let counts = "random-weights   computes with noise; 1 claims and playbooks are red, 1 cannot judge it, 1 may be green";
+        let indifferent = "        which say why a fake may pass: A1";
+        assert_eq!(shown(&caught, Format::Human), [format!(" caught  {counts}"), indifferent.to_owned()]);
         assert_eq!(
             shown(&fooled, Format::Human),
-            [format!("PASSES  {counts}"), "        it gets away with: D2 D3".to_owned()]
+            [
+                format!("PASSES  {counts}"),
+                "        it gets away with: D2 edge-cases/unicode".to_owned(),
+                indifferent.to_owned()
+            ]
         );
         assert_eq!((status(&caught), status(&fooled)), (ExitStatus::Pass, ExitStatus::FaultSurvived));
         assert_eq!(
@@ -150,7 +160,7 @@ mod tests {
                 "red random-weights C1",
                 "broken random-weights C2",
                 "fooled random-weights D2",
-                "fooled random-weights D3",
+                "fooled random-weights edge-cases/unicode",
             ]
         );
         let json: Vec<Performance> = serde_json::from_str(&shown(&fooled, Format::Json)[0]).unwrap();

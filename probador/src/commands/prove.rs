@@ -1,6 +1,6 @@
 //! `prove`: sees every check and every playbook fail, by each of the faults it names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -97,6 +97,9 @@ pub(super) fn run(args: &ProveArgs, global: &Global, printer: &mut Printer) -> a
                 for line in lines(trial, printer) {
                     printer.data(&line);
                 }
+            }
+            for line in matrix.iter().flat_map(table) {
+                printer.data(&line);
             }
             for line in summary(args, &engine, &model, &trials, matrix.as_ref()) {
                 printer.data(&line);
@@ -361,6 +364,20 @@ fn lines(trial: &TargetTrial, printer: &Printer) -> Vec<String> {
         Some(format!("         {}: {doubt}", fault.fault))
     });
     std::iter::once(head).chain(doubts).collect()
+}
+
+/// What a person reads of the matrix: of each claim, all that turns it red.
+fn table(matrix: &Matrix) -> Vec<String> {
+    let row = |(claim, faults): (&ClaimId, &BTreeSet<String>)| {
+        let names: Vec<&str> = faults.iter().map(String::as_str).collect();
+        format!(
+            "{:<4} {}",
+            claim.to_string(),
+            if names.is_empty() { "-".to_owned() } else { names.join(" ") }
+        )
+    };
+    let head = [String::new(), "red under every fault of:".to_owned()];
+    head.into_iter().chain(matrix.red.iter().map(row)).collect()
 }
 
 fn terse(trial: &TargetTrial) -> String {

@@ -11,6 +11,7 @@ use crate::checks::Model;
 /// The decorator of the fault `name`.
 pub(super) fn find(name: &str) -> Option<fn(Model) -> Model> {
     Some(match name {
+        "logits-rounded" => |model| wrapped(model, Wrong::TwoDecimals),
         "half-precision-logits" => |model| wrapped(model, Wrong::HalfPrecision),
         "last-token-only" => |model| wrapped(model, Wrong::LastTokenOnly),
         "logits-jittered" => |model| wrapped(model, Wrong::Jittered),
@@ -39,6 +40,7 @@ pub(super) fn unharmed(model: Model) -> Model {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrong {
     Nothing,
+    TwoDecimals,
     HalfPrecision,
     LastTokenOnly,
     Jittered,
@@ -91,6 +93,9 @@ impl Faulty {
         match self.wrong {
             Wrong::HalfPrecision => {
                 logits.values_mut().iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
+            }
+            Wrong::TwoDecimals => {
+                logits.values_mut().iter_mut().for_each(|value| *value = (*value * 100.0).round() / 100.0);
             }
             Wrong::Jittered => {
                 let noise = (unrepeatable(self.n_calls) % 1000) as f32 * 1e-7 + 1e-6;

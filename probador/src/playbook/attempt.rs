@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use regex::Regex;
 use tempfile::TempDir;
 
-use super::expect::Limits;
+use super::expect::{Limits, rank};
 use super::http::{Question, ask, events, joined};
 use super::judge::{Scene, judge};
 use super::observed::{Observed, excerpt, fingerprint};
@@ -157,8 +157,15 @@ impl Attempt<'_> {
                 n_failed += 1;
                 failed = one;
             }
-            // Once too many have failed, the rest can change nothing.
-            if n_runs - n_failed < least || is_interrupted() {
+            // Once too many have failed or been slow, the rest can change nothing.
+            let is_slow = |limits: Option<Limits>, seconds: &[f64]| {
+                limits.is_some_and(|limits| limits.are_broken(seconds))
+            };
+            if n_runs - n_failed < least
+                || is_slow(step.latency, &seconds)
+                || is_slow(step.first_token, &first_tokens)
+                || is_interrupted()
+            {
                 break;
             }
         }
@@ -382,8 +389,7 @@ fn hold(what: &str, seconds: &[f64], limits: &Limits, report: &mut StepReport) {
     let mut sorted = seconds.to_vec();
     sorted.sort_by(f64::total_cmp);
     for (name, share, limit) in limits.set() {
-        let rank = (share * sorted.len() as f64).ceil().max(1.0) as usize;
-        let Some(&value) = sorted.get(rank - 1) else { continue };
+        let Some(&value) = sorted.get(rank(share, sorted.len()) - 1) else { continue };
         let measurement = Measurement {
             what: format!("{what}, {name}"),
             value,
@@ -396,7 +402,7 @@ fn hold(what: &str, seconds: &[f64], limits: &Limits, report: &mut StepReport) {
         if measurement.holds() {
             report.n_met += 1;
         } else {
-            report.failures.push(format!("{measurement} ({} runs)", sorted.len()));
+            report.failures.push(format!("{measurement} ({} of {} runs)", sorted.len(), limits.samples));
         }
         report.measurements.push(measurement);
     }

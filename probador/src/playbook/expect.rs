@@ -305,6 +305,19 @@ impl Limits {
         .filter_map(|(name, share, limit)| Some((name, share, limit?)))
         .collect()
     }
+
+    /// Whether the seconds of the first runs are such that the limits cannot hold, however short the others are.
+    pub(super) fn are_broken(&self, seconds: &[f64]) -> bool {
+        self.set().into_iter().any(|(_, share, limit)| {
+            let n_slow = seconds.iter().filter(|&&seconds| seconds > limit.0.as_secs_f64()).count();
+            n_slow > self.samples as usize - rank(share, self.samples as usize)
+        })
+    }
+}
+
+/// Where the value that a share of `n` do not exceed stands among them, from 1, by nearest rank.
+pub(super) fn rank(share: f64, n: usize) -> usize {
+    (share * n as f64).ceil().max(1.0) as usize
 }
 
 /// Below this many samples the percentile is the slowest run itself, and a single one is no median.
@@ -374,6 +387,22 @@ pub(super) fn judge_texts(texts: &Texts, key: &str, node: &Node, problems: &mut 
 mod tests {
     use super::*;
     use crate::yaml::parse;
+
+    #[test]
+    fn limits_are_broken_once_no_other_run_can_make_them_hold() {
+        let limits = |samples: u32, p50: Option<u64>, p90: Option<u64>, max: Option<u64>| {
+            let time =
+                |seconds: Option<u64>| seconds.map(|seconds| Time(std::time::Duration::from_secs(seconds)));
+            Limits { samples, p50: time(p50), p90: time(p90), p95: None, p99: None, max: time(max) }
+        };
+        let half = limits(5, Some(1), None, None);
+        assert!(!half.are_broken(&[2.0, 2.0]) && !half.are_broken(&[2.0, 1.0, 2.0, 1.0, 1.0]));
+        assert!(half.are_broken(&[2.0, 2.0, 2.0]) && half.are_broken(&[2.0, 0.5, 2.0, 0.5, 2.0]));
+        assert!(limits(10, None, Some(1), None).are_broken(&[2.0, 0.5, 2.0]));
+        assert!(!limits(10, None, Some(1), None).are_broken(&[2.0]));
+        assert!(limits(10, Some(1), None, Some(3)).are_broken(&[4.0]));
+        assert!(!limits(10, Some(1), None, Some(3)).are_broken(&[3.0]));
+    }
 
     #[test]
     fn patterns_may_hold_placeholders_and_nothing_that_cannot_be_read() {

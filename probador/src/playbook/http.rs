@@ -104,6 +104,10 @@ pub(super) fn joined(events: &[String], at: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -112,6 +116,67 @@ mod tests {
         let events = events(stream);
         assert_eq!(events, ["{\"t\": \"a\"}", "{\"t\":\n\"b\"}", "[DONE]"]);
         assert_eq!(joined(&events, "/t"), "ab");
+    }
+
+    /// The answer to a request for which a server sends what `send` writes, and closes.
+    fn answer(send: impl FnOnce(TcpStream) + Send + 'static) -> anyhow::Result<Observed> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // The request is short, and is there whole.
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            send(stream);
+        });
+        let asked = ask(&Question {
+            method: "GET",
+            url: format!("http://{address}/"),
+            headers: BTreeMap::new(),
+            body: None,
+            timeout: Duration::from_secs(20),
+        });
+        server.join().unwrap();
+        asked
+    }
+
+    /// The corpus that `scripts/hostile_corpus.py` writes.
+    #[test]
+    fn hostile_answers_are_read_or_refused_and_nothing_else_happens() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile-answers");
+        let mut n_files = 0;
+        for entry in std::fs::read_dir(corpus).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let bytes = std::fs::read(&path).unwrap();
+            let asked = answer(move |mut stream| {
+                // Whoever has seen enough hangs up.
+                let _ = stream.write_all(&bytes);
+            });
+            match asked {
+                Ok(observed) => {
+                    assert!(name.starts_with("read-"), "{name} is read as {observed:?}");
+                    let _ = events(&observed.text);
+                }
+                Err(error) => {
+                    assert!(name.starts_with("refused-"), "{name} is refused: {error:#}");
+                    assert!(error.to_string().contains("http://127.0.0.1:"), "{name}: {error:#}");
+                }
+            }
+            n_files += 1;
+        }
+        assert!(n_files > 15, "{n_files} files");
+    }
+
+    #[test]
+    fn an_answer_without_end_is_given_up() {
+        let asked = answer(|mut stream| {
+            let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            while sent.is_ok() {
+                sent = stream.write_all(&[b'x'; 1 << 13]);
+            }
+        });
+        let error = format!("{:#}", asked.unwrap_err());
+        assert!(error.contains("breaks off"), "{error}");
     }
 
     #[test]

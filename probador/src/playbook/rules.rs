@@ -206,6 +206,9 @@ pub(super) fn judge_playbook(playbook: &Playbook, node: &Node, steps: &[Node], p
     if let Some(Group::Model | Group::Source) = playbook.group {
         problems.add(place(node, "group").at, "the group of a playbook is one of: file, process, perf");
     }
+    if playbook.indifferent.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+        problems.add(place(node, "indifferent").at, "`indifferent` says why a fake may pass");
+    }
     judge_empty(node, &["env", "services", "matrix", "faults", "tags"], problems);
     judge_repeats(playbook.repeats, playbook.min_pass, node, problems);
     judge_matrix(&playbook.matrix, place(node, "matrix"), problems);

@@ -111,6 +111,9 @@ pub struct Playbook {
     /// Planted faults that must turn it red.
     #[schemars(default)]
     pub faults: Vec<CaughtFault>,
+    /// Why a whole fake of the stack may pass it; every impostor must fail without it.
+    #[schemars(default)]
+    pub indifferent: Option<String>,
     /// What is done, in order.
     #[schemars(default)]
     pub steps: Vec<Step>,
@@ -151,6 +154,7 @@ impl Playbook {
         let repeats = fields.maybe("repeats", problems);
         let min_pass = fields.maybe("min_pass", problems);
         let faults = fields.optional("faults", Vec::new(), problems);
+        let indifferent: Option<Option<String>> = fields.maybe("indifferent", problems);
         let steps_node = fields.node("steps");
         let steps = steps_node.map_or(Some(Vec::new()), |node| Vec::from_node(node, problems));
         let component = fields.maybe("component", problems);
@@ -172,6 +176,7 @@ impl Playbook {
             repeats: repeats?,
             min_pass: min_pass?,
             faults: faults?,
+            indifferent: indifferent?,
             steps: steps?,
             component: component?,
             setup: setup?,

@@ -12,8 +12,9 @@ use crate::members::files;
 use crate::models::ModelChoice;
 use crate::workspace::Workspace;
 
-/// The parts of the engine that decide a verdict, and the report, which claim I19 judges. What prints is not among them.
-const JUDGES: [&str; 17] = [
+/// The parts of the engine that decide a verdict. What reads commands and prints is not among them: it counts where the
+/// engine's own program is judged.
+const JUDGES: [&str; 18] = [
     "availability.rs",
     "code.rs",
     "engine.rs",
@@ -31,7 +32,12 @@ const JUDGES: [&str; 17] = [
     "reference",
     "report",
     "tensors",
+    "workspace.rs",
 ];
+/// Claims whose checks run the engine's own program. Playbooks do, too: `apr` hands over to it.
+const OF_THE_PROGRAM: [&str; 2] = ["F9", "I19"];
+/// What every build depends on besides its sources.
+const BUILD: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 /// What pages are made from.
 const TEMPLATES: &str = "probador/templates";
 
@@ -39,6 +45,8 @@ const TEMPLATES: &str = "probador/templates";
 #[derive(Clone, Debug)]
 pub struct Keys {
     common: blake3::Hasher,
+    /// The engine's program.
+    program: String,
     playbooks: Vec<SourceText>,
 }
 
@@ -53,7 +61,11 @@ impl Keys {
         let root = workspace.root();
         let mut common = judges(root)?;
         update(&mut common, &subjects_hash(&root.join("subjects"))?);
-        Ok(Self { common, playbooks: workspace.playbook_sources()? })
+        for file in BUILD {
+            update(&mut common, &std::fs::read_to_string(root.join(file)).unwrap_or_default());
+        }
+        let program = code_hash(&root.join("probador/src"))?;
+        Ok(Self { common, program, playbooks: workspace.playbook_sources()? })
     }
 
     /// The keys of proofs on `model`.
@@ -75,13 +87,20 @@ impl Keys {
             Target::Claim(claim) => {
                 // Where a row stands in its file is no part of what it says.
                 update(&mut hasher, &serde_json::to_string(&Claim { line: 0, ..claim.clone() })?);
+                if OF_THE_PROGRAM.contains(&claim.id.to_string().as_str()) {
+                    update(&mut hasher, &self.program);
+                }
                 if let Check::Playbook(wanted) = claim.check {
+                    update(&mut hasher, &self.program);
                     for source in self.playbooks.iter().filter(|source| wanted.takes(&source.file)) {
                         update(&mut hasher, &source.text);
                     }
                 }
             }
-            Target::Playbook(playbook) => update(&mut hasher, &serde_json::to_string(playbook)?),
+            Target::Playbook(playbook) => {
+                update(&mut hasher, &self.program);
+                update(&mut hasher, &serde_json::to_string(playbook)?);
+            }
         }
         for fault in faults {
             update(&mut hasher, &serde_json::to_string(&Fault { line: 0, ..(*fault).clone() })?);
@@ -202,6 +221,20 @@ mod tests {
         }
         assert!(changes(&format!("{TEMPLATES}/{template}")), "{template}");
         assert!(!changes("probador/src/printer.rs"));
+    }
+
+    #[test]
+    fn what_reads_commands_counts_for_what_runs_the_program_and_for_nothing_else() {
+        let workspace = Workspace::find(None).unwrap();
+        let checklist = workspace.checklist().unwrap();
+        let playbooks = workspace.playbooks(&checklist).unwrap();
+        let keys = Keys::new(&workspace, &crate::models::choose(None, &workspace).unwrap()).unwrap();
+        let changed = Keys { program: "another".to_owned(), ..keys.clone() };
+        for (id, counts) in [("F9", true), ("I19", true), ("I8", true), ("C1", false), ("I16", false)] {
+            let claim = checklist.claim(id.parse().unwrap()).unwrap();
+            assert_eq!(keys.of(claim, &[]).unwrap() != changed.of(claim, &[]).unwrap(), counts, "{id}");
+        }
+        assert_ne!(keys.of(&playbooks[0], &[]).unwrap(), changed.of(&playbooks[0], &[]).unwrap());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::checklist::{Claim, ClaimId, Fault, Group};
 use crate::playbook::{Playbook, PlaybookId};
@@ -18,7 +19,9 @@ pub enum Target<'t> {
 }
 
 /// What a target is called on the command line and in the file of proofs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(into = "String", try_from = "String")]
+#[schemars(with = "String")]
 pub enum TargetName {
     /// `C4`.
     Claim(ClaimId),
@@ -67,6 +70,14 @@ impl<'t> Target<'t> {
         }
     }
 
+    /// Why a whole fake of the stack may pass it.
+    pub fn indifferent(self) -> Option<&'t str> {
+        match self {
+            Self::Claim(claim) => claim.indifferent.as_deref(),
+            Self::Playbook(playbook) => playbook.indifferent.as_deref(),
+        }
+    }
+
     /// The words with which it must fail under `fault`.
     pub fn says<'s>(self, fault: &'s Fault) -> Option<&'s str>
     where
@@ -85,6 +96,12 @@ impl<'t> Target<'t> {
 impl<'t> From<&'t Claim> for Target<'t> {
     fn from(claim: &'t Claim) -> Self {
         Self::Claim(claim)
+    }
+}
+
+impl<'t> From<&'t Playbook> for Target<'t> {
+    fn from(playbook: &'t Playbook) -> Self {
+        Self::Playbook(playbook)
     }
 }
 
@@ -109,9 +126,17 @@ impl FromStr for TargetName {
     }
 }
 
-impl Serialize for TargetName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl From<TargetName> for String {
+    fn from(name: TargetName) -> Self {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for TargetName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
     }
 }
 

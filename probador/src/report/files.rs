@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::Report;
-use crate::case::Outcome;
+use crate::case::{Outcome, Subject};
 
 /// Writes `bytes` to `path`: beside it first, synchronised, then renamed into place.
 pub fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -111,12 +111,12 @@ pub struct OutcomeLog {
 }
 
 impl OutcomeLog {
-    /// Appends one outcome; a red one gets a log of its own too.
+    /// Appends one outcome, which gets a log of its own where [`log_of`] says so.
     pub fn append(&mut self, outcome: &Outcome) -> anyhow::Result<()> {
         let mut line = serde_json::to_string(outcome)?;
         line.push('\n');
         self.file.write_all(line.as_bytes()).context("failed to append to outcomes.jsonl")?;
-        if outcome.is_red() {
+        if log_of(outcome).is_some() {
             write_file(
                 &self.logs.join(log_name(outcome)),
                 serde_json::to_string_pretty(outcome)?.as_bytes(),
@@ -126,9 +126,12 @@ impl OutcomeLog {
     }
 }
 
-/// The log of an outcome, from the folder of its report; only what is red has one.
+/// The log of an outcome, from the folder of its report. What could not be judged has none, and of the many golden tensors
+/// only those that are red have one.
 pub fn log_of(outcome: &Outcome) -> Option<String> {
-    outcome.is_red().then(|| format!("logs/{}", log_name(outcome)))
+    let is_one_of_many = matches!(outcome.subject, Subject::Golden { .. });
+    let has_log = outcome.is_red() || !outcome.known_before && !is_one_of_many;
+    has_log.then(|| format!("logs/{}", log_name(outcome)))
 }
 
 fn log_name(outcome: &Outcome) -> String {
@@ -177,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn every_outcome_is_a_line_and_a_red_one_a_log_besides() {
+    fn every_outcome_is_a_line_and_what_was_judged_a_log_besides() {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::new(root.path());
         let mut log = folder.begin().unwrap();
@@ -188,14 +191,23 @@ mod tests {
         let lines = fs::read_to_string(folder.latest().join("outcomes.jsonl")).unwrap();
         let read: Vec<Outcome> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(read, [good.clone(), bad.clone()]);
-        assert_eq!(log_of(&good), None);
+        for judged in [&good, &bad] {
+            let path = folder.latest().join(log_of(judged).unwrap());
+            assert_eq!(
+                serde_json::from_str::<Outcome>(&fs::read_to_string(&path).unwrap()).unwrap(),
+                *judged
+            );
+        }
+        let golden = sample::eventful().goldens.into_iter().find(|golden| !golden.is_red()).unwrap();
+        assert_eq!(log_of(&golden), None);
+        log.append(&golden).unwrap();
+        assert_eq!(fs::read_dir(folder.latest().join("logs")).unwrap().count(), 2);
         let path = folder.latest().join(log_of(&bad).unwrap());
-        assert_eq!(serde_json::from_str::<Outcome>(&fs::read_to_string(&path).unwrap()).unwrap(), bad);
         // Where there is no place for it, the run hears of it.
         fs::remove_dir_all(folder.latest().join("logs")).unwrap();
         fs::write(folder.latest().join("logs"), "").unwrap();
         let error = log.append(&bad).unwrap_err().to_string();
         assert_eq!(error, format!("failed to write `{}`", path.display()));
-        log.append(&good).unwrap();
+        log.append(&golden).unwrap();
     }
 }

@@ -8,7 +8,7 @@ use super::{ClaimRow, Report, RunVerdict, TableStanding, Waiting, WaiverRow, log
 use crate::case::{Figure, Measurement, Outcome, Relation, Verdict};
 use crate::checklist::{CHECKLIST_POINTS, ClaimId, Date, Section, SectionScore, Standing};
 use crate::gate::Obstacle;
-use crate::prove::ProofStanding;
+use crate::prove::{ProofStanding, TargetName};
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -26,7 +26,7 @@ struct Page<'r> {
     sections: Vec<SectionView<'r>>,
     failures: Vec<FailureView<'r>>,
     waiting: Vec<WaitingView>,
-    playbooks: Vec<CaseView<'r>>,
+    playbooks: Vec<PlaybookView<'r>>,
     n_playbooks_passed: usize,
     waivers: Vec<WaivedView<'r>>,
     impostors_are_stale: bool,
@@ -83,6 +83,21 @@ struct RowView<'r> {
     is_proven: bool,
     is_waived: bool,
     log: Option<String>,
+    /// Playbooks that judge it.
+    playbooks: Vec<Place>,
+}
+
+/// A place on the page, and what it is of.
+struct Place {
+    anchor: String,
+    name: String,
+}
+
+struct PlaybookView<'r> {
+    case: CaseView<'r>,
+    place: Place,
+    /// Claims that it judges.
+    claims: Vec<ClaimId>,
 }
 
 struct MeasurementView {
@@ -130,7 +145,7 @@ pub fn to_html(report: &Report) -> anyhow::Result<String> {
     };
     let sections: Vec<_> = Section::ALL.into_iter().map(|section| section_view(report, section)).collect();
     let goldens: Vec<_> = report.goldens.iter().map(case_view).collect();
-    let playbooks: Vec<_> = report.playbooks.iter().map(case_view).collect();
+    let playbooks: Vec<_> = report.playbooks.iter().map(|outcome| playbook_view(report, outcome)).collect();
     let passed = || report.claims.iter().filter(|row| row.scored && row.standing() == Standing::Passed);
     let page = Page {
         report,
@@ -150,7 +165,7 @@ pub fn to_html(report: &Report) -> anyhow::Result<String> {
         all: bar(report.score.all),
         failures: report.failures().map(|outcome| failure_view(report, outcome)).collect(),
         waiting: report.waiting().into_iter().map(waiting_view).collect(),
-        n_playbooks_passed: playbooks.iter().filter(|playbook| playbook.tone == "pass").count(),
+        n_playbooks_passed: playbooks.iter().filter(|playbook| playbook.case.tone == "pass").count(),
         playbooks,
         n_goldens_passed: goldens.iter().filter(|golden| golden.tone == "pass").count(),
         n_claims: report.claims.iter().filter(|row| row.scored).count(),
@@ -213,11 +228,11 @@ fn section_view(report: &Report, section: Section) -> SectionView<'_> {
         letter: section.letter(),
         title: section.title(),
         bar: bar(report.score.sections.get(&section.letter()).copied().unwrap_or_default()),
-        rows: report.section(section).map(row_view).collect(),
+        rows: report.section(section).map(|row| row_view(report, row)).collect(),
     }
 }
 
-fn row_view(row: &ClaimRow) -> RowView<'_> {
+fn row_view<'r>(report: &Report, row: &'r ClaimRow) -> RowView<'r> {
     let (tone, word, said, remedy) = match row.outcome.as_ref().map(|outcome| (&outcome.verdict, outcome)) {
         Some((Verdict::Pass, _)) => ("pass", "pass", String::new(), String::new()),
         Some((Verdict::Fail { diagnosis }, _)) => ("fail", "fail", diagnosis.clone(), String::new()),
@@ -255,7 +270,25 @@ fn row_view(row: &ClaimRow) -> RowView<'_> {
         is_proven: row.proof == Some(ProofStanding::Proven),
         is_waived: row.waiver.is_some(),
         log: row.outcome.as_ref().and_then(log_of),
+        playbooks: report
+            .playbooks
+            .iter()
+            .filter(|outcome| row.is_judged_by(&outcome.case))
+            .map(place_of_playbook)
+            .collect(),
     }
+}
+
+/// Where a playbook is told of, under its name without what all of them begin with.
+fn place_of_playbook(outcome: &Outcome) -> Place {
+    let case = outcome.case.as_str();
+    let name = case.strip_prefix("playbook::").unwrap_or(case).replace("::", "/").replace('_', "-");
+    Place { anchor: case.replace("::", "."), name }
+}
+
+fn playbook_view<'r>(report: &Report, outcome: &'r Outcome) -> PlaybookView<'r> {
+    let claims = report.claims.iter().filter(|row| row.is_judged_by(&outcome.case)).map(|row| row.id);
+    PlaybookView { case: case_view(outcome), place: place_of_playbook(outcome), claims: claims.collect() }
 }
 
 fn measurement_view(measurement: &Measurement) -> MeasurementView {
@@ -422,16 +455,16 @@ mod tests {
 
     #[test]
     fn what_could_not_be_judged_is_open_like_a_failure_and_says_why() {
-        let mut report = sample::all_passing();
+        let (mut report, none) = (sample::all_passing(), sample::all_passing());
         let row = &mut report.claims[0];
         let outcome = row.outcome.as_mut().unwrap();
         outcome.verdict = sample::out_of_time();
-        let view = row_view(row);
+        let view = row_view(&none, row);
         assert_eq!((view.tone, view.word, view.is_open), ("fail", "undecided", true));
         assert_eq!((view.headline.as_str(), view.remedy.as_str()), ("it ran out of time", ""));
         assert!(view.log.unwrap().starts_with("logs/checklist."));
         row.outcome.as_mut().unwrap().known_before = true;
-        let view = row_view(row);
+        let view = row_view(&none, row);
         assert_eq!((view.tone, view.word, view.is_open), ("undecided", "undecided", false));
         assert_eq!((view.headline.as_str(), view.remedy.as_str()), ("it ran out of time", "run it alone"));
         assert_eq!(view.log, None);
@@ -450,6 +483,12 @@ mod tests {
         assert!(
             page.contains("</span> Cannot be believed</strong>") && page.contains("1 of 3 playbooks pass")
         );
+        // From the claim to the playbooks that judge it, and back.
+        assert!(page.contains("<a href=\"#playbook.edge_cases.b\">edge-cases/b</a>"));
+        assert!(
+            page.contains("<tr id=\"playbook.edge_cases.b\">") && page.contains("<a href=\"#I9\">I9</a>")
+        );
+        assert!(page.contains("logs/playbook.edge_cases.a.json"), "what passes has a log, too");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::checklist::ClaimId;
 use crate::impostors::{Performance, Reception};
+use crate::prove::TargetName;
 use crate::stored::{read_kept, write};
 
 /// The impostors as a report shows them.
@@ -32,21 +32,21 @@ pub enum TableStanding {
     NotRun,
 }
 
-/// How the checklist took one impostor.
+/// How the checklist and the playbooks took one impostor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImpostorRow {
     /// Its name.
     pub name: String,
     /// What it does instead of what it should.
     pub does: String,
-    /// Claims that were red on it.
+    /// Claims and playbooks that were red on it.
     pub n_red: usize,
-    /// Claims that could not judge it, which is no pass.
+    /// Those that could not judge it, which is no pass.
     pub n_broken: usize,
-    /// Claims that it may pass.
+    /// Those that it may pass.
     pub n_indifferent: usize,
-    /// Claims about behaviour that it got away with.
-    pub fooled: Vec<ClaimId>,
+    /// Those about behaviour that it got away with.
+    pub fooled: Vec<TargetName>,
 }
 
 /// The file that performances are kept in, by model.
@@ -104,7 +104,7 @@ fn row(done: &Performance) -> ImpostorRow {
         n_red: count(Reception::Red),
         n_broken: count(Reception::Broken),
         n_indifferent: count(Reception::Indifferent),
-        fooled: done.with(Reception::Fooled).map(|row| row.claim).collect(),
+        fooled: done.with(Reception::Fooled).map(|row| row.target.clone()).collect(),
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use crate::impostors::Row;
 
     fn performance(impostor: Impostor, reception: Reception) -> Performance {
-        let row = Row { claim: "C4".parse().unwrap(), reception, said: String::new() };
+        let row = Row { target: "C4".parse().unwrap(), reception, said: String::new() };
         Performance { impostor, does: "fakes".into(), rows: vec![row] }
     }
 

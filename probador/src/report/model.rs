@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ImpostorTable, InputFile, TableStanding};
-use crate::case::{Machine, Outcome, Subject, Undecided, Verdict};
+use crate::case::{CaseId, Machine, Outcome, Subject, Undecided, Verdict};
 use crate::checklist::{Check, Checklist, Claim, ClaimId, Date, Score, Section, Standing, Waiver, score};
 use crate::gate::Gate;
 use crate::playbook::Playbooks;
@@ -186,14 +186,29 @@ pub(super) fn said(verdict: &Verdict) -> String {
     }
 }
 
+/// What claims say that playbooks judge.
+const ALL_PLAYBOOKS: &str = "the playbooks, all of them";
+
+impl ClaimRow {
+    /// Whether a playbook, by its case, is one of those that judge the claim.
+    pub(super) fn is_judged_by(&self, playbook: &CaseId) -> bool {
+        let category = playbook.as_str().split("::").nth(1).unwrap_or_default().replace('_', "-");
+        self.check == ALL_PLAYBOOKS || self.check == playbooks_of(&category)
+    }
+}
+
+fn playbooks_of(category: &str) -> String {
+    format!("the playbooks in playbooks/{category}")
+}
+
 /// What tries to falsify `claim`, for a reader.
 fn check(claim: &Claim) -> String {
     match &claim.check {
         Check::Builtin => "a check of the engine".to_owned(),
         Check::Pending => "nothing yet".to_owned(),
         Check::Lint(rule) => format!("lint {rule}"),
-        Check::Playbook(Playbooks::All) => "the playbooks, all of them".to_owned(),
-        Check::Playbook(Playbooks::Of(category)) => format!("the playbooks in playbooks/{category}"),
+        Check::Playbook(Playbooks::All) => ALL_PLAYBOOKS.to_owned(),
+        Check::Playbook(Playbooks::Of(category)) => playbooks_of(category.word()),
         Check::Coverage(what) => format!("the stored coverage: {}", what.word()),
         Check::Mutation(what) => format!("the stored results of mutants: {}", what.word()),
     }
@@ -323,7 +338,17 @@ mod tests {
         assert_eq!(of(Check::Pending), "nothing yet");
         assert_eq!(of(Check::Playbook(Playbooks::All)), "the playbooks, all of them");
         let some = Check::Playbook(Playbooks::Of(Category::EdgeCases));
-        assert_eq!(of(some), "the playbooks in playbooks/edge-cases");
+        assert_eq!(of(some.clone()), "the playbooks in playbooks/edge-cases");
+        let row = |check: String| ClaimRow { check, ..sample::all_passing().claims[0].clone() };
+        let case = sample::playbook("unicode", Verdict::Pass).case;
+        for (kind, expected) in [
+            (Check::Playbook(Playbooks::All), true),
+            (some, true),
+            (Check::Playbook(Playbooks::Of(Category::HappyPath)), false),
+            (Check::Builtin, false),
+        ] {
+            assert_eq!(row(of(kind.clone())).is_judged_by(&case), expected, "{kind:?}");
+        }
     }
 
     #[test]

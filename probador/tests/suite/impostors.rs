@@ -7,10 +7,11 @@ use std::sync::Arc;
 use apr_generation::{CausalLm, LogitRows, TensorKey};
 use apr_impostor::Impostor;
 use apr_tokenizer::{Message, TokenId};
-use probador::checklist::Claim;
+use probador::checklist::{Claim, Need};
 use probador::engine::{Engine, Options};
 use probador::golden::{GoldenSet, verify_prompt};
 use probador::impostors::{Cast, Reception};
+use probador::playbook::Playbook;
 use probador::workspace::Workspace;
 
 use crate::checkout::{Checkout, probador};
@@ -27,17 +28,24 @@ fn no_impostor_passes_a_claim_of_behaviour() {
     let (engine, cast) = cast(&[]);
     for impostor in Impostor::ALL {
         let done = cast.perform(impostor).unwrap();
-        let fooled: Vec<_> = done.with(Reception::Fooled).map(|row| row.claim).collect();
+        let fooled: Vec<_> = done.with(Reception::Fooled).map(|row| row.target.to_string()).collect();
         assert!(fooled.is_empty(), "{} gets away with {fooled:?}", impostor.name());
-        let red: BTreeSet<_> = done.with(Reception::Red).map(|row| row.claim.to_string()).collect();
-        for id in ["C1", "C4", "D1", "H10", "I14"] {
+        let red: BTreeSet<_> = done.with(Reception::Red).map(|row| row.target.to_string()).collect();
+        for id in ["C1", "C4", "D1", "H10", "I14", "edge-cases/unicode"] {
             assert!(red.contains(id), "{id} does not see {}: {:?}", impostor.name(), done.rows);
         }
-        // What takes hours to measure is often of another state, and judges no model.
-        let is_judged =
-            |claim: &&Claim| claim.has_check() && !claim.needs.iter().any(|need| need.takes_hours());
-        let judged = engine.checklist().claims().iter().filter(is_judged).count();
-        assert!(done.rows.len() + 3 >= judged, "{} of {judged} claims were judged", done.rows.len());
+        // What a tool measures by itself is often of another state, and judges no model.
+        let is_kept = |need: &Need| need.takes_hours() || *need == Need::StoredResult;
+        let is_judged = |claim: &&Claim| claim.has_check() && !claim.needs.iter().any(is_kept);
+        // Where playbooks need the released model or WebAssembly, so do the claims that they judge.
+        let seen: BTreeSet<_> = done.rows.iter().map(|row| row.target.to_string()).collect();
+        let unseen = engine.checklist().claims().iter().filter(is_judged).map(|claim| claim.id.to_string());
+        let unseen: Vec<String> = unseen.filter(|id| !seen.contains(id)).collect();
+        assert_eq!(unseen, ["I6", "I7", "I11"], "not judged on {}", impostor.name());
+        let playbooks = engine.context().playbooks();
+        let needs_release = |playbook: &&Playbook| playbook.needs().contains(&Need::ReleaseModel);
+        let n_playbooks = playbooks.len() - playbooks.iter().filter(needs_release).count();
+        assert_eq!(seen.iter().filter(|name| name.contains('/')).count(), n_playbooks);
     }
 }
 
@@ -99,7 +107,11 @@ fn a_claim_that_a_fake_passes_is_named_and_ends_with_exit_code_6() {
     let checkout = Checkout::new();
     let excuse = "layer-count-misstated]\n  indifferent: the file is judged, not what computes with it\n";
     checkout.edit("a-model-loading.yaml", excuse, "layer-count-misstated]\n");
-    let run = |root: &Path| probador(root, &["impostors", "constant-logits", "--no-build"]);
+    // The table that a report shows is of all impostors, and stays.
+    let reports = tempfile::tempdir().unwrap();
+    let reports = reports.path().to_str().unwrap();
+    let run =
+        |root: &Path| probador(root, &["impostors", "constant-logits", "--no-build", "--reports", reports]);
     let fooled = run(checkout.path()).code(6);
     let text = String::from_utf8(fooled.get_output().stdout.clone()).unwrap();
     assert!(text.starts_with("PASSES  constant-logits") && text.contains("it gets away with: A4"), "{text}");

@@ -104,6 +104,29 @@ fn hostile_yaml_is_refused_with_its_place_and_without_a_panic() {
     }
 }
 
+/// The corpus that `scripts/hostile_corpus.py` writes.
+#[test]
+fn the_corpus_of_hostile_yaml_is_refused_with_a_place() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile");
+    let mut n_files = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let path = entry.unwrap().path();
+        let found = problems("p.yaml", &std::fs::read_to_string(&path).unwrap());
+        assert!(!found.is_empty(), "{} was accepted", path.display());
+        for problem in &found {
+            let places = problem.split(':').skip(1).take(2);
+            let is_place = |place: &str| place.parse::<u64>().is_ok_and(|place| place > 0);
+            assert!(
+                places.clone().count() == 2 && places.clone().all(is_place),
+                "{}: {problem}",
+                path.display()
+            );
+        }
+        n_files += 1;
+    }
+    assert!(n_files > 12, "{n_files} files");
+}
+
 #[test]
 fn words_that_yaml_is_known_to_mistake_are_not_taken_for_something_else() {
     check(&step("action: run, command: echo, expect_exit: 0755"), 3, "expected a whole number, found text");

@@ -204,10 +204,16 @@ fn repeats_matrices_and_percentiles_count() {
     let mark = desk.path().join("count").display().to_string();
     desk.passes(&format!("repeats: 3\nmin_pass: 1\nsteps:\n  - {{action: run, shell: true, command: 'echo x >> {mark}; test $(wc -l < {mark}) = 2', expect_exit: 0}}\n"));
     desk.passes("steps:\n  - {action: run, command: 'true', latency: {samples: 5, p50: 5s, max: 10s}}\n");
+    // Three of five that are slow are too many, whatever the others take.
+    let slow = desk.path().join("slow");
     desk.fails(
-        "steps:\n  - {action: run, command: sleep 0.05, latency: {samples: 5, p50: 20ms}}\n",
+        &format!(
+            "steps:\n  - {{action: run, shell: true, command: 'echo x >> {}; sleep 0.05', latency: {{samples: 5, p50: 20ms}}}}\n",
+            slow.display()
+        ),
         "time, p50 0.0",
     );
+    assert_eq!(std::fs::read_to_string(&slow).unwrap().lines().count(), 3);
     let inspected = |seconds: &str| {
         format!(
             "steps:\n  - {{action: run, command: 'echo --inspect first token after {seconds} s', first_token: {{samples: 5, p50: 1s}}}}\n"

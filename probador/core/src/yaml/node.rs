@@ -73,6 +73,9 @@ impl Value {
 /// How deep lists and mappings may nest: far more than any file of ours, and little enough for the stack of
 /// a thread even where nothing is optimized.
 const DEEPEST: usize = 32;
+/// How many lists, mappings and plain values there may be, an alias counting as all that it stands for: ten times what any
+/// file of ours has.
+const MOST: usize = 50_000;
 
 /// Parses one document. Aliases are bounded, merge keys refused, `no` and `0755` are text.
 pub fn parse(file: &str, text: &str) -> Result<Node, Problem> {
@@ -80,14 +83,19 @@ pub fn parse(file: &str, text: &str) -> Result<Node, Problem> {
         let at = error.location().map_or(Position { line: 1, column: 1 }, |location| position(&location));
         let message = error.without_snippet().to_string();
         // The crate puts its own position behind the message; ours is in front of it.
-        let what = message.split(" at line ").next().unwrap_or(&message).trim_end().to_owned();
+        let mut what = message.split(" at line ").next().unwrap_or(&message).trim_end().to_owned();
+        if what.starts_with("budget breached") {
+            what = format!(
+                "it is too deep or too large: at most {DEEPEST} levels and {MOST} values, aliases resolved"
+            );
+        }
         Problem { file: file.to_owned(), at, what }
     })
 }
 
 fn options() -> Options {
     serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: DEEPEST },
+        budget: serde_saphyr::budget! { max_depth: DEEPEST, max_nodes: MOST },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::Error,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
@@ -251,13 +259,21 @@ mod tests {
             let items = vec![format!("*a{}", level - 1); 10].join(", ");
             writeln!(bomb, "a{level}: &a{level} [{items}]").unwrap();
         }
-        parse("f.yaml", &bomb).unwrap_err();
+        let what = "it is too deep or too large: at most 32 levels and 50000 values, aliases resolved";
+        assert_eq!(parse("f.yaml", &bomb).unwrap_err().what, what);
+        // What an alias stands for is counted where it stands: a list of a thousand, and so often.
+        let repeated = |n: usize| {
+            format!("a: &a [{}]\nb: [{}]\n", vec!["x"; 1_000].join(", "), vec!["*a"; n].join(", "))
+        };
+        parse("f.yaml", &repeated(48)).unwrap();
+        assert_eq!(parse("f.yaml", &repeated(50)).unwrap_err().what, what);
     }
 
     #[test]
     fn nesting_is_read_to_its_limit_and_refused_without_end() {
         parse("f.yaml", &format!("{}{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST))).unwrap();
-        parse("f.yaml", &format!("{}{}", "[".repeat(DEEPEST + 1), "]".repeat(DEEPEST + 1))).unwrap_err();
+        let deeper = format!("{}{}", "[".repeat(DEEPEST + 1), "]".repeat(DEEPEST + 1));
+        assert!(parse("f.yaml", &deeper).unwrap_err().what.starts_with("it is too deep or too large"));
         parse("f.yaml", &"[".repeat(100_000)).unwrap_err();
     }
 }

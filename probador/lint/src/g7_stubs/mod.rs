@@ -23,6 +23,7 @@ use entries::{Entry, Role};
 
 pub(super) const RULE: Rule = Rule {
     id: "G7",
+    also: &[],
     name: "canned-reply",
     what: "a reply that no model computed: chosen by what the prompt says, picked from a table, constant, or slowed down to look busy",
     kind: Kind::Violation,

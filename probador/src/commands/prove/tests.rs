@@ -115,6 +115,8 @@ fn the_end_counts_targets_and_names_what_no_claim_catches() {
     for claim in ["A1", "A3"] {
         matrix.note_red(id(claim), "truncated-file");
     }
+    let rows = ["", "red under every fault of:", "A1   truncated-file", "A3   truncated-file", "A4   -"];
+    assert_eq!(table(&matrix), rows);
     let of = |words: &[&str], matrix: &Matrix| summary(&args(words), &engine, "tiny", &trials, Some(matrix));
     let lines = of(&["--kind", "data"], &matrix);
     assert_eq!(lines[..3], ["", counts, "red under the same faults: A1 A3"]);
