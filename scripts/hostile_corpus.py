@@ -319,6 +319,7 @@ def yaml_files() -> dict[str, bytes]:
         "37-infinite-threshold": row + "  limits: {smallest_change: .inf}\n",
         "37-tab": row.replace("  title", "\ttitle"),
         "37-nul": row.replace("Context", "Con\0text"),
+        "37-nul-in-comment": row + "  # a comment \0\0{",
         "37-another-document": row + "---\n" + row,
         "38-unknown-key": row + "  certainty: high\n",
         "38-unknown-need": row.replace("[model]", "[modle]"),

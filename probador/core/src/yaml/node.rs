@@ -79,6 +79,10 @@ const MOST: usize = 50_000;
 
 /// Parses one document. Aliases are bounded, merge keys refused, `no` and `0755` are text.
 pub fn parse(file: &str, text: &str) -> Result<Node, Problem> {
+    if let Some((at, character)) = forbidden(text) {
+        let what = format!("the character U+{:04X} is none of YAML's", u32::from(character));
+        return Err(Problem { file: file.to_owned(), at, what });
+    }
     from_str_with_options::<Node>(text, options()).map_err(|error| {
         let at = error.location().map_or(Position { line: 1, column: 1 }, |location| position(&location));
         let message = error.without_snippet().to_string();
@@ -91,6 +95,18 @@ pub fn parse(file: &str, text: &str) -> Result<Node, Problem> {
         }
         Problem { file: file.to_owned(), at, what }
     })
+}
+
+/// The first control character that YAML does not allow (YAML 1.2.2, production 1), and where it stands: behind one, the
+/// crate loses count of the lines.
+fn forbidden(text: &str) -> Option<(Position, char)> {
+    let is_forbidden = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+    let (offset, character) = text.char_indices().find(|(_, c)| is_forbidden(*c))?;
+    // A carriage return ends a line, too, alone or before a newline (production 28).
+    let before = text[..offset].replace("\r\n", "\n").replace('\r', "\n");
+    let line = before.matches('\n').count() as u64 + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() as u64 + 1;
+    Some((Position { line, column }, character))
 }
 
 fn options() -> Options {
@@ -250,6 +266,23 @@ mod tests {
         let problem = parse("f.yaml", "a: [1\nb: 2\n").unwrap_err();
         assert!(problem.at.line >= 1, "{problem}");
         assert!(problem.to_string().starts_with("f.yaml:"), "{problem}");
+    }
+
+    #[test]
+    fn a_control_character_is_refused_where_it_stands() {
+        // In a comment, behind which the lines were miscounted.
+        for (text, line, column, name) in [
+            ("a: b\n# \u{e4} \0\0{", 2, 5, "U+0000"),
+            ("\u{1}", 1, 1, "U+0001"),
+            ("a: \"\u{7f}\"\n", 1, 5, "U+007F"),
+            ("a:\r\n  b: \u{9f}", 2, 6, "U+009F"),
+            ("a: b\r\rc: \u{8}", 3, 4, "U+0008"),
+        ] {
+            let problem = parse("f.yaml", text).unwrap_err();
+            assert_eq!((problem.at.line, problem.at.column), (line, column), "{text:?}");
+            assert_eq!(problem.what, format!("the character {name} is none of YAML's"));
+        }
+        parse("f.yaml", "a:\tb # tab\u{85}\r\nc: d\r\n").unwrap();
     }
 
     #[test]
