@@ -284,3 +284,16 @@ fn provenance(validation: &Validation) -> Seen {
     }
     Ok(format!("{n_hashed} source files with their SHA-256"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn a_spread_is_the_deviation_over_the_mean() {
+        // The mean is 2, the deviation 1.
+        assert_eq!(spread(&[1.0, 3.0]), 0.5);
+        assert_eq!(spread(&[1.0, 1.0, 3.0, 3.0]), 0.5);
+        assert_eq!(spread(&[7.0]), 0.0);
+    }
+}

@@ -247,6 +247,24 @@ mod tests {
         assert!(stats(&[0.0, -0.0]).is_zero() && !stats(&[0.0, -0.0]).is_constant());
         assert!(stats(&[2.0; 9]).is_constant() && !stats(&[2.0; 9]).is_zero());
         assert!(!stats(&[2.0]).is_constant() && !stats(&[2.0, 3.0]).is_constant());
+        // One that is not finite is another value, alone or beside one that is not finite in another way.
+        assert!(!stats(&[2.0, 2.0, f32::NAN]).is_constant());
+        assert!(!stats(&[2.0, 2.0, f32::NAN, f32::INFINITY]).is_constant());
         assert!(!stats(&[]).is_zero() && !stats(&[]).is_constant());
+    }
+
+    #[test]
+    fn packed_tensors_are_counted_by_what_they_stand_for() {
+        for packing in [Packing::Int8, Packing::Int4] {
+            let values: Vec<i8> = (0..BLOCK_ROWS * BLOCK_COLUMNS).map(|i| (i % 9) as i8 - 4).collect();
+            let scales = vec![half::f16::from_f32(0.25); BLOCK_ROWS * 2];
+            let mut bytes = vec![0; packing.block_bytes()];
+            packing.pack_rows(&values, &scales, &mut bytes);
+            let tensor = Tensor::new(packing.dtype(), vec![BLOCK_ROWS, BLOCK_COLUMNS], bytes.into()).unwrap();
+            let stats = TensorStats::of(&tensor);
+            assert_eq!((stats.n_elements, stats.min, stats.max), (1024, -1.0, 1.0), "{packing:?}");
+            let mean = values.iter().map(|&value| f64::from(value) * 0.25).sum::<f64>() / 1024.0;
+            assert!((stats.mean - mean).abs() < 1e-12, "{packing:?}: {}, not {mean}", stats.mean);
+        }
     }
 }

@@ -138,6 +138,8 @@ mod tests {
         check(|tokenizer| tokenizer.size = 999, "more than 999 bytes");
         check(|tokenizer| tokenizer.size = 1001, "only 1000 bytes, 1001 are announced");
         check(|tokenizer| tokenizer.size = u64::MAX, "the limit is");
+        check(|tokenizer| tokenizer.size = MAX_TOKENIZER_SIZE + 1, "the limit is");
+        check(|tokenizer| tokenizer.size = MAX_TOKENIZER_SIZE, "only 1000 bytes");
         check(|tokenizer| tokenizer.blake3 = "0".repeat(64), "is stored");
         check(|tokenizer| tokenizer.data.truncate(4), "compression is broken");
         check(|tokenizer| tokenizer.data.insert(0, '!'), "base64 is broken");

@@ -7,10 +7,10 @@ mod support;
 
 mod mapped;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use apr_format::{AprFile, AprWriter, Metadata, Overwrite, TensorSpec, TrustedKeys, sign};
 use apr_tensor::DType;
@@ -238,8 +238,21 @@ fn remembered() {
     let directory = tempfile::tempdir().unwrap();
     let (path, cache) = (directory.path().join("m.apr"), directory.path().join("cache"));
     fs::write(&path, small_model(1)).unwrap();
-    // A file that was just written is not remembered: it may be written to again within its times' resolution.
+    // A file that was just written is not remembered: it may be written to again within its times' resolution. That of one
+    // that is dated tomorrow has not passed when it is verified, however slow this machine is.
+    let date = |time| File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    date(SystemTime::now() + Duration::from_hours(24));
     assert!(verify(&path, &cache).status.success());
+    assert_eq!(markers(&cache), [PathBuf::new(); 0]);
+    // One from before the clock began has a time, too.
+    date(SystemTime::UNIX_EPOCH - Duration::from_secs(1));
+    std::thread::sleep(Duration::from_millis(150));
+    assert!(verify(&path, &cache).status.success());
+    let [marker] = &markers(&cache)[..] else { panic!("{:?}", markers(&cache)) };
+    let noted = fs::read_to_string(marker).unwrap();
+    assert!(noted.contains("\nmtime_ns -1000000000\n"), "{noted}");
+    fs::remove_file(marker).unwrap();
+    date(SystemTime::now());
     std::thread::sleep(Duration::from_millis(150));
     assert!(verify(&path, &cache).status.success());
     assert_eq!(markers(&cache).len(), 1);
@@ -270,6 +283,8 @@ fn remembered() {
     let marker = cache.join("probador/verified").join(blake3::hash(text.as_bytes()).to_hex().as_str());
     fs::write(&marker, &text[..text.len() - 1]).unwrap();
     assert_eq!(verify(&path, &cache).status.code(), Some(3), "a marker with another content counts");
+    fs::write(&marker, format!("{text}x")).unwrap();
+    assert_eq!(verify(&path, &cache).status.code(), Some(3), "a marker that says more counts");
     fs::write(&marker, text).unwrap();
     assert!(verify(&path, &cache).status.success());
 }

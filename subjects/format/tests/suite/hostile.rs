@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use apr_format::{AprFile, Check, Fault, Flags, Header, Severity, ValidateOptions, validate_bytes};
+use apr_format::{
+    AprFile, Check, Fault, Flags, Header, Severity, TensorSpec, ValidateOptions, validate_bytes,
+};
+use apr_tensor::DType;
 use bytes::Bytes;
 
 use crate::support::{Raw, fix_checksums, seal, small_metadata, small_model, small_tensors, write_model};
@@ -176,6 +179,14 @@ fn sections_that_do_not_follow_one_another_are_refused() {
         check(header(|header| header.metadata_offset = offset), "not after the header");
     }
     check(header(|header| header.metadata_size = u32::MAX), "the limit is");
+    check(header(|header| header.metadata_size = (64 << 20) + 1), "it announces 67108865 bytes of metadata");
+    check(header(|header| header.metadata_size = 64 << 20), "its tensor index starts at");
+    check(
+        header(|header| header.tensor_count = 1_000_001),
+        "it announces 1000001 tensors, the limit is 1000000",
+    );
+    check(header(|header| header.tensor_count = 1_000_000), "which cannot be 1000000 entries");
+    check(header(|header| header.tensor_count = 1), "which cannot be 1 entries");
     check(header(|header| header.metadata_size += 64), "its tensor index starts at");
     check(header(|header| header.tensor_index_offset = u64::MAX), "its tensor index starts at");
     check(header(|header| header.tensor_index_offset -= 64), "its tensor index starts at");
@@ -187,13 +198,40 @@ fn sections_that_do_not_follow_one_another_are_refused() {
 
 #[test]
 fn an_index_that_ends_long_before_the_data_is_refused() {
-    let mut raw = Raw::small();
-    let file = raw.build();
-    raw = Raw::new(&file);
+    let mut raw = Raw::new(&small_model(1));
     raw.keep_header = true;
     raw.header.data_offset += 64;
-    let fault = open(&raw.build()).unwrap_err();
-    assert!(matches!(fault, Fault::Layout(_) | Fault::Truncated { .. }), "{fault}");
+    raw.data.splice(0..0, [0; 64]);
+    check_file(&raw.build(), "its tensor index ends at");
+}
+
+/// A model of tensors of one element that are called so and have this many dimensions, taken apart.
+fn of_tensors(names: impl Iterator<Item = String>, n_dimensions: usize) -> Raw {
+    let tensor = |name| (TensorSpec { name, dtype: DType::F32, shape: vec![1; n_dimensions] }, vec![0; 4]);
+    let mut raw = Raw::new(&write_model(small_metadata(1), &names.map(tensor).collect::<Vec<_>>()));
+    raw.keep_header = true;
+    raw
+}
+
+#[test]
+fn an_index_takes_no_less_and_no_more_than_so_many_entries_can() {
+    // The longest name and most dimensions: 340 bytes. A hundred of them take as much as there may be.
+    let mut largest = of_tensors((0..100).map(|i| format!("{i:0256}")), 8);
+    assert_eq!(largest.header.data_offset - largest.header.tensor_index_offset, 34_048);
+    open(&largest.build()).unwrap();
+    largest = of_tensors([format!("{:0256}", 0)].into_iter(), 8);
+    open(&largest.build()).unwrap();
+    largest.header.data_offset += 64;
+    check_file(&largest.build(), "its tensor index takes 448 bytes, which cannot be 1 entries");
+    // A name of one byte and no dimension: 21 bytes.
+    let names = || ('0'..='9').chain('A'..='Z').chain('a'..='z').map(String::from);
+    let mut smallest = of_tensors(names(), 0);
+    open(&smallest.build()).unwrap();
+    smallest.header.data_offset -= 64;
+    check_file(&smallest.build(), "its tensor index takes 1280 bytes, which cannot be 62 entries");
+    // Whoever reads an index by itself is not led to make room for more than it can hold.
+    let fault = apr_format::index::parse(&[0; 100], 5).unwrap_err().to_string();
+    assert!(fault.contains("its tensor index takes 100 bytes, which cannot be 5 entries"), "{fault}");
 }
 
 #[test]
@@ -299,6 +337,7 @@ fn metadata_of_the_wrong_kind_is_refused() {
     check(|raw| raw.metadata.insert(0, '['), "not a JSON object");
     check(|raw| raw.metadata.push('x'), "not a JSON object");
     check(|raw| raw.metadata.clear(), "not a JSON object");
+    check(|raw| raw.metadata = "[1]".to_owned(), "invalid type: sequence, expected an object");
     let deep = format!("{{\"deep\":{}{},", "[".repeat(10_000), "]".repeat(10_000));
     check(|raw| raw.replace("{", &deep), "recursion limit exceeded");
 }
@@ -320,6 +359,35 @@ fn tensor_hashes_that_are_not_those_of_the_tensors_are_refused() {
         "is not a BLAKE3 hash in hex",
     );
     check(|raw| raw.replace("\"root_hash\":\"", "\"root_hash\":\"0"), "`root_hash` is not 64");
+    // Digits that are spelled otherwise: there is no place of 64 bytes to write them to.
+    check(
+        |raw| {
+            let digits = raw.metadata.split("\"root_hash\":\"").nth(1).unwrap()[..64].to_owned();
+            let (first, rest) = digits.split_at(1);
+            let spelled = format!("\\u{:04x}{rest}", u32::from(first.as_bytes()[0]));
+            let (from, to) = ("\"root_hash\":\"", "\"root_h\\u0061sh\":\"");
+            raw.replace(&format!("{from}{digits}"), &format!("{to}{spelled}"));
+        },
+        "`root_hash` is not 64",
+    );
+    // Whoever stores a root hash stores the tensors', and whoever stores some of theirs stores all.
+    let change = |change: fn(&mut serde_json::Map<String, serde_json::Value>)| {
+        move |raw: &mut Raw| {
+            let mut value: serde_json::Value = serde_json::from_str(&raw.metadata).unwrap();
+            change(value.as_object_mut().unwrap());
+            raw.metadata = value.to_string();
+        }
+    };
+    check(
+        change(|object| object["tensor_hashes"] = serde_json::json!({})),
+        "there is none for `model.embed_tokens.weight`",
+    );
+    let some = change(|object| {
+        object.remove("root_hash").unwrap();
+        object.remove("signature").unwrap();
+        object["tensor_hashes"].as_object_mut().unwrap().remove("model.norm.weight").unwrap();
+    });
+    check(some, "there is none for `model.norm.weight`");
     check(|raw| raw.replace("\"signature\":\"", "\"signature\":\"0"), "`signature` is not 192");
     check(|raw| raw.replace("\"root_hash\"", "\"root_hush\""), "it has a `signature` and no `root_hash`");
 }
@@ -342,10 +410,12 @@ fn a_changed_tensor_is_found_by_its_hash_and_not_by_open() {
 fn padding_that_is_not_zero_is_found() {
     let mut raw = Raw::small();
     let entry = raw.entry("model.norm.weight").clone();
-    raw.data[(entry.offset + entry.size) as usize] = 1;
+    let place = entry.offset + entry.size + 3;
+    raw.data[place as usize] = 1;
     let file = raw.build();
+    let place = Header::decode(&file).unwrap().data_offset + place;
     let error = open(&file).unwrap().verify().unwrap_err().to_string();
-    assert!(error.contains("padding byte at offset"), "{error}");
+    assert!(error.contains(&format!("padding byte at offset {place} ")), "{error}");
     assert_eq!(errors(&file).iter().map(|(check, _)| *check).collect::<Vec<_>>(), [Check::Padding]);
     let mut file = small_model(1);
     let header = Header::decode(&file).unwrap();
@@ -446,4 +516,15 @@ fn every_check_has_a_name() {
     ];
     assert_eq!(names, expected);
     assert_eq!(format!("{:>8}", Check::Index), "   index", "names can be lined up");
+}
+
+#[test]
+fn the_largest_numbers_of_a_network_are_taken_and_larger_ones_are_not() {
+    let with = |size: u64| {
+        let mut raw = Raw::small();
+        raw.replace("\"hidden_size\":8", &format!("\"hidden_size\":{size}"));
+        raw.build()
+    };
+    open(&with(2_147_483_647)).unwrap();
+    check_file(&with(2_147_483_648), "`hidden_size` is 2147483648, the limit is 2147483647");
 }

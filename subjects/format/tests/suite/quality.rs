@@ -109,6 +109,19 @@ fn finite_is_lost_with_one_nan() {
 }
 
 #[test]
+fn finite_is_lost_with_a_nan_beside_an_infinity() {
+    check_tensors(
+        |tensor| {
+            if is(tensor, "model.norm.weight") {
+                tensor.1[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+                tensor.1[4..8].copy_from_slice(&f32::INFINITY.to_le_bytes());
+            }
+        },
+        &["finite"],
+    );
+}
+
+#[test]
 fn not_zero_is_lost_with_a_zero_bias() {
     check_tensors(
         |tensor| {

@@ -266,6 +266,21 @@ fn files_that_are_no_keys_are_refused() {
     fs::write(&path, [0xff, 0xfe]).unwrap();
     assert!(PublicKey::read(&path).unwrap_err().to_string().contains("it is not text"));
     assert!(PublicKey::read(directory.path()).unwrap_err().to_string().contains("not a small text file"));
+    // Up to a mebibyte is read, and more is not.
+    for (size, expected) in [(1 << 20, "its first line is not"), ((1 << 20) + 1, "not a small text file")] {
+        fs::write(&path, "x".repeat(size)).unwrap();
+        let error = PublicKey::read(&path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{size}: {error}");
+    }
+}
+
+#[test]
+fn what_is_printed_of_keys_for_developers_tells_the_public_one_and_nothing_of_the_secret_one() {
+    let secret = sign::generate_key().unwrap();
+    let public = secret.public_key();
+    assert_eq!(format!("{public:?}"), format!("PublicKey({:?})", public.to_string()));
+    let printed = format!("{secret:?}");
+    assert_eq!(printed, format!("SecretKey {{ public_key: {public:?}, .. }}"));
 }
 
 #[test]
@@ -281,6 +296,9 @@ fn trusted_keys_have_names_and_comments_and_no_nonsense() {
         (2, Some("release team"), Some(""))
     );
     assert_eq!(trusted.name_of(&sign::generate_key().unwrap().public_key()), None);
+    assert!(!trusted.is_empty());
+    fs::write(&path, "# nobody yet\n").unwrap();
+    assert!(TrustedKeys::read(&path).unwrap().is_empty());
     fs::write(&path, format!("{ours} a\nnonsense b\n")).unwrap();
     let error = TrustedKeys::read(&path).unwrap_err().to_string();
     assert!(error.contains("line 2 does not start with a public key in hex"), "{error}");
