@@ -32,8 +32,7 @@ prove: ## see every check fail under the faults of its claim (MODEL=tiny)
 	cargo probador prove --model $(or $(MODEL),tiny)
 
 prove-release: ## the same for the claims that only the released model decides
-	cargo probador prove B1 B3 D5 I7 I11 happy-path/questions-of-fact happy-path/qwen-chat \
-		performance/import-streams performance/memory-of-a-reply --model release
+	cargo probador prove B1 B3 D5 I7 I11 happy-path/questions-of-fact happy-path/qwen-chat performance/import-streams performance/memory-of-a-reply --model release
 
 matrix: ## every claim under every fault that needs no build: what each catches, which catch the same (MODEL=tiny)
 	cargo probador prove --matrix --kind data,wrap,fixture --model $(or $(MODEL),tiny)

@@ -37,7 +37,8 @@ pub enum Reception {
 /// One claim or playbook on one impostor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// The claim or the playbook.
+    /// The claim or the playbook; kept tables of claims alone called it so.
+    #[serde(alias = "claim")]
     pub target: TargetName,
     /// How it took the impostor.
     pub reception: Reception,

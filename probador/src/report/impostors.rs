@@ -147,6 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_claims_alone_is_read_and_stale() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("impostors.json");
+        let row = r#"{"claim": "C4", "reception": "red", "said": "off"}"#;
+        let performance = format!(r#"{{"impostor": "nan-logits", "does": "fakes", "rows": [{row}]}}"#);
+        let kept = format!(r#"{{"models": {{"tiny": {{"key": "k", "performances": [{performance}]}}}}}}"#);
+        std::fs::write(&path, kept).unwrap();
+        let table = Performances::read(&path).unwrap().table("tiny", "l");
+        assert_eq!((table.standing, table.rows[0].n_red), (TableStanding::Stale, 1));
+    }
+
+    #[test]
     fn what_is_kept_survives_being_written_and_something_else_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("impostors.json");

@@ -213,7 +213,7 @@ fn repeats_matrices_and_percentiles_count() {
         ),
         "time, p50 0.0",
     );
-    assert_eq!(std::fs::read_to_string(&slow).unwrap().lines().count(), 3);
+    assert_eq!(fs::read_to_string(&slow).unwrap().lines().count(), 3);
     let inspected = |seconds: &str| {
         format!(
             "steps:\n  - {{action: run, command: 'echo --inspect first token after {seconds} s', first_token: {{samples: 5, p50: 1s}}}}\n"

@@ -243,7 +243,7 @@ fn remembered() {
     let date = |time| File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
     date(SystemTime::now() + Duration::from_hours(24));
     assert!(verify(&path, &cache).status.success());
-    assert_eq!(markers(&cache), [PathBuf::new(); 0]);
+    assert!(markers(&cache).is_empty(), "{:?}", markers(&cache));
     // One from before the clock began has a time, too.
     date(SystemTime::UNIX_EPOCH - Duration::from_secs(1));
     std::thread::sleep(Duration::from_millis(150));
