@@ -511,5 +511,8 @@ mod tests {
         let ends = |words: &[&str]| main(words.iter().map(OsString::from).collect());
         assert_eq!(ends(&["cargo-probador", "--version"]), ExitStatus::Pass);
         assert_eq!(ends(&["cargo-probador", "coverage", "--fail-under", "101"]), ExitStatus::Usage);
+        // What would be ignored is refused.
+        assert_eq!(ends(&["cargo-probador", "prove", "--reports", "r"]), ExitStatus::Usage);
+        assert_eq!(ends(&["cargo-probador", "mutants", "--in-diff", "--fresh"]), ExitStatus::Usage);
     }
 }

@@ -69,10 +69,14 @@ impl Rule {
 }
 
 impl Example {
-    pub(super) fn tree(&self) -> Result<Tree, LintError> {
-        let own = |&(path, text): &(&str, &str)| (path.to_owned(), text.to_owned());
+    /// Its files, with a manifest where it has none: path and text.
+    pub fn with_manifest(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
         let has_manifest = self.files.iter().any(|(path, _)| path.ends_with("Cargo.toml"));
-        let manifest = (!has_manifest).then(|| own(&("Cargo.toml", "[package]\nname = \"example\"\n")));
-        Tree::of_files(self.files.iter().map(own).chain(manifest))
+        let manifest = (!has_manifest).then_some(("Cargo.toml", "[package]\nname = \"example\"\n"));
+        self.files.iter().copied().chain(manifest)
+    }
+
+    pub(super) fn tree(&self) -> Result<Tree, LintError> {
+        Tree::of_files(self.with_manifest().map(|(path, text)| (path.to_owned(), text.to_owned())))
     }
 }

@@ -68,11 +68,9 @@ pub(super) fn twin(claim: &Claim, folder: &Path) -> anyhow::Result<Option<Made>>
     Ok(super::measured::twin(claim, folder)?.map(Made::Result))
 }
 
-/// Writes an example of a lint, with a manifest where it has none.
+/// Writes an example of a lint.
 fn tree(example: &Example, folder: &Path) -> anyhow::Result<Made> {
-    let has_manifest = example.files.iter().any(|(path, _)| path.ends_with("Cargo.toml"));
-    let manifest = (!has_manifest).then_some(("Cargo.toml", "[package]\nname = \"example\"\n"));
-    for (path, text) in example.files.iter().copied().chain(manifest) {
+    for (path, text) in example.with_manifest() {
         let path = folder.join(path);
         std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
         std::fs::write(path, text)?;

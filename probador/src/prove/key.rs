@@ -36,7 +36,7 @@ const JUDGES: [&str; 18] = [
 ];
 /// Claims whose checks run the engine's own program. Playbooks do, too: `apr` hands over to it.
 const OF_THE_PROGRAM: [&str; 2] = ["F9", "I19"];
-/// What every build depends on besides its sources.
+/// What every build depends on besides its sources; a small checkout of a test may lack them.
 const BUILD: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 /// What pages are made from.
 const TEMPLATES: &str = "probador/templates";
@@ -61,9 +61,6 @@ impl Keys {
         let root = workspace.root();
         let mut common = judges(root)?;
         update(&mut common, &subjects_hash(&root.join("subjects"))?);
-        for file in BUILD {
-            update(&mut common, &std::fs::read_to_string(root.join(file)).unwrap_or_default());
-        }
         let program = code_hash(&root.join("probador/src"))?;
         Ok(Self { common, program, playbooks: workspace.playbook_sources()? })
     }
@@ -136,6 +133,9 @@ fn judges(root: &Path) -> anyhow::Result<blake3::Hasher> {
     for judge in JUDGES {
         update(&mut hasher, &code_hash(&root.join("probador/src").join(judge))?);
     }
+    for file in BUILD {
+        update(&mut hasher, &std::fs::read_to_string(root.join(file)).unwrap_or_default());
+    }
     for below in ["probador/core/src", "probador/lint/src"] {
         update(&mut hasher, &code_hash(&root.join(below))?);
     }
@@ -175,6 +175,7 @@ fn subjects_hash(folder: &Path) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::playbook::Playbook;
 
     #[test]
     fn sources_and_manifests_of_subjects_count_and_their_tests_do_not() {
@@ -207,6 +208,9 @@ mod tests {
                 std::fs::write(path, contents).unwrap();
             }
         }
+        for file in BUILD {
+            std::fs::copy(checkout.path(file), folder.path().join(file)).unwrap();
+        }
         let hash = || judges(folder.path()).unwrap().finalize();
         let mut last = hash();
         let mut changes = |file: &str| {
@@ -220,32 +224,38 @@ mod tests {
             assert!(changes(&format!("probador/{file}")), "{file}");
         }
         assert!(changes(&format!("{TEMPLATES}/{template}")), "{template}");
+        for file in BUILD {
+            assert!(changes(file), "{file}");
+        }
         assert!(!changes("probador/src/printer.rs"));
     }
 
-    #[test]
-    fn what_reads_commands_counts_for_what_runs_the_program_and_for_nothing_else() {
+    /// The keys of our own proofs, and what they are of.
+    fn ours() -> (Keys, Checklist, Vec<Playbook>) {
         let workspace = Workspace::find(None).unwrap();
         let checklist = workspace.checklist().unwrap();
         let playbooks = workspace.playbooks(&checklist).unwrap();
         let keys = Keys::new(&workspace, &crate::models::choose(None, &workspace).unwrap()).unwrap();
+        (keys, checklist, playbooks)
+    }
+
+    #[test]
+    fn what_reads_commands_counts_for_what_runs_the_program_and_for_nothing_else() {
+        let (keys, checklist, playbooks) = ours();
         let changed = Keys { program: "another".to_owned(), ..keys.clone() };
         for (id, counts) in [("F9", true), ("I19", true), ("I8", true), ("C1", false), ("I16", false)] {
             let claim = checklist.claim(id.parse().unwrap()).unwrap();
             assert_eq!(keys.of(claim, &[]).unwrap() != changed.of(claim, &[]).unwrap(), counts, "{id}");
         }
-        assert_ne!(keys.of(&playbooks[0], &[]).unwrap(), changed.of(&playbooks[0], &[]).unwrap());
+        let first = Target::Playbook(&playbooks[0]);
+        assert_ne!(keys.of(first, &[]).unwrap(), changed.of(first, &[]).unwrap());
     }
 
     #[test]
     fn a_playbook_has_a_key_that_changes_with_it_and_with_its_faults() {
-        let workspace = Workspace::find(None).unwrap();
-        let checklist = workspace.checklist().unwrap();
-        let playbooks = workspace.playbooks(&checklist).unwrap();
-        let keys = Keys::new(&workspace, &crate::models::choose(None, &workspace).unwrap()).unwrap();
-        let key = |playbook: &crate::playbook::Playbook, faults: &[&Fault]| {
-            keys.of(Target::Playbook(playbook), faults).unwrap()
-        };
+        let (keys, checklist, playbooks) = ours();
+        let key =
+            |playbook: &Playbook, faults: &[&Fault]| keys.of(Target::Playbook(playbook), faults).unwrap();
         let (first, fault) = (&playbooks[0], checklist.faults().values().next().unwrap());
         assert_eq!(key(first, &[]), key(&first.clone(), &[]));
         assert_ne!(key(first, &[]), key(&playbooks[1], &[]));

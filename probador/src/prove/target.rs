@@ -99,12 +99,6 @@ impl<'t> From<&'t Claim> for Target<'t> {
     }
 }
 
-impl<'t> From<&'t Playbook> for Target<'t> {
-    fn from(playbook: &'t Playbook) -> Self {
-        Self::Playbook(playbook)
-    }
-}
-
 impl fmt::Display for TargetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

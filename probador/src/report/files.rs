@@ -72,7 +72,7 @@ impl Folder {
         }
         fs::create_dir_all(latest.join("logs")).with_context(failed)?;
         let file = File::create(latest.join("outcomes.jsonl")).with_context(failed)?;
-        Ok(OutcomeLog { file, logs: latest.join("logs") })
+        Ok(OutcomeLog { file, latest })
     }
 
     /// Where the impostors' performances are kept.
@@ -107,7 +107,7 @@ impl Folder {
 #[derive(Debug)]
 pub struct OutcomeLog {
     file: File,
-    logs: PathBuf,
+    latest: PathBuf,
 }
 
 impl OutcomeLog {
@@ -116,11 +116,8 @@ impl OutcomeLog {
         let mut line = serde_json::to_string(outcome)?;
         line.push('\n');
         self.file.write_all(line.as_bytes()).context("failed to append to outcomes.jsonl")?;
-        if log_of(outcome).is_some() {
-            write_file(
-                &self.logs.join(log_name(outcome)),
-                serde_json::to_string_pretty(outcome)?.as_bytes(),
-            )?;
+        if let Some(log) = log_of(outcome) {
+            write_file(&self.latest.join(log), serde_json::to_string_pretty(outcome)?.as_bytes())?;
         }
         Ok(())
     }
@@ -131,11 +128,7 @@ impl OutcomeLog {
 pub fn log_of(outcome: &Outcome) -> Option<String> {
     let is_one_of_many = matches!(outcome.subject, Subject::Golden { .. });
     let has_log = outcome.is_red() || !outcome.known_before && !is_one_of_many;
-    has_log.then(|| format!("logs/{}", log_name(outcome)))
-}
-
-fn log_name(outcome: &Outcome) -> String {
-    outcome.case.as_str().replace("::", ".") + ".json"
+    has_log.then(|| format!("logs/{}.json", outcome.case.as_str().replace("::", ".")))
 }
 
 #[cfg(test)]

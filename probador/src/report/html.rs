@@ -5,9 +5,10 @@ use askama::Template;
 use super::goldens::{Stage, by_stage};
 use super::model::said;
 use super::{ClaimRow, Report, RunVerdict, TableStanding, Waiting, WaiverRow, log_of};
-use crate::case::{Figure, Measurement, Outcome, Relation, Verdict};
+use crate::case::{Figure, Measurement, Outcome, Relation, Subject, Verdict};
 use crate::checklist::{CHECKLIST_POINTS, ClaimId, Date, Section, SectionScore, Standing};
 use crate::gate::Obstacle;
+use crate::playbook::PlaybookId;
 use crate::prove::{ProofStanding, TargetName};
 
 #[derive(Template)]
@@ -93,6 +94,13 @@ struct Place {
     name: String,
 }
 
+impl Place {
+    /// Where a playbook is told of.
+    fn of(playbook: &PlaybookId) -> Self {
+        Self { anchor: playbook.case_name().replace("::", "."), name: playbook.to_string() }
+    }
+}
+
 struct PlaybookView<'r> {
     case: CaseView<'r>,
     place: Place,
@@ -145,7 +153,8 @@ pub fn to_html(report: &Report) -> anyhow::Result<String> {
     };
     let sections: Vec<_> = Section::ALL.into_iter().map(|section| section_view(report, section)).collect();
     let goldens: Vec<_> = report.goldens.iter().map(case_view).collect();
-    let playbooks: Vec<_> = report.playbooks.iter().map(|outcome| playbook_view(report, outcome)).collect();
+    let playbooks: Vec<_> =
+        playbooks(report).map(|(outcome, id)| playbook_view(report, outcome, id)).collect();
     let passed = || report.claims.iter().filter(|row| row.scored && row.standing() == Standing::Passed);
     let page = Page {
         report,
@@ -270,25 +279,24 @@ fn row_view<'r>(report: &Report, row: &'r ClaimRow) -> RowView<'r> {
         is_proven: row.proof == Some(ProofStanding::Proven),
         is_waived: row.waiver.is_some(),
         log: row.outcome.as_ref().and_then(log_of),
-        playbooks: report
-            .playbooks
-            .iter()
-            .filter(|outcome| row.is_judged_by(&outcome.case))
-            .map(place_of_playbook)
+        playbooks: playbooks(report)
+            .filter(|(_, id)| row.is_judged_by(id))
+            .map(|(_, id)| Place::of(id))
             .collect(),
     }
 }
 
-/// Where a playbook is told of, under its name without what all of them begin with.
-fn place_of_playbook(outcome: &Outcome) -> Place {
-    let case = outcome.case.as_str();
-    let name = case.strip_prefix("playbook::").unwrap_or(case).replace("::", "/").replace('_', "-");
-    Place { anchor: case.replace("::", "."), name }
+/// The playbooks of the report, by their names.
+fn playbooks(report: &Report) -> impl Iterator<Item = (&Outcome, &PlaybookId)> {
+    report.playbooks.iter().filter_map(|outcome| match &outcome.subject {
+        Subject::Playbook(id) => Some((outcome, id)),
+        Subject::Claim(_) | Subject::Golden { .. } | Subject::Canary => None,
+    })
 }
 
-fn playbook_view<'r>(report: &Report, outcome: &'r Outcome) -> PlaybookView<'r> {
-    let claims = report.claims.iter().filter(|row| row.is_judged_by(&outcome.case)).map(|row| row.id);
-    PlaybookView { case: case_view(outcome), place: place_of_playbook(outcome), claims: claims.collect() }
+fn playbook_view<'r>(report: &Report, outcome: &'r Outcome, id: &PlaybookId) -> PlaybookView<'r> {
+    let claims = report.claims.iter().filter(|row| row.is_judged_by(id)).map(|row| row.id);
+    PlaybookView { case: case_view(outcome), place: Place::of(id), claims: claims.collect() }
 }
 
 fn measurement_view(measurement: &Measurement) -> MeasurementView {

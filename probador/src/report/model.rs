@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ImpostorTable, InputFile, TableStanding};
-use crate::case::{CaseId, Machine, Outcome, Subject, Undecided, Verdict};
+use crate::case::{Machine, Outcome, Subject, Undecided, Verdict};
 use crate::checklist::{Check, Checklist, Claim, ClaimId, Date, Score, Section, Standing, Waiver, score};
 use crate::gate::Gate;
-use crate::playbook::Playbooks;
+use crate::playbook::{PlaybookId, Playbooks};
 use crate::prove::ProofStanding;
 use crate::yaml::Keyword as _;
 
@@ -186,19 +186,20 @@ pub(super) fn said(verdict: &Verdict) -> String {
     }
 }
 
-/// What claims say that playbooks judge.
-const ALL_PLAYBOOKS: &str = "the playbooks, all of them";
-
 impl ClaimRow {
-    /// Whether a playbook, by its case, is one of those that judge the claim.
-    pub(super) fn is_judged_by(&self, playbook: &CaseId) -> bool {
-        let category = playbook.as_str().split("::").nth(1).unwrap_or_default().replace('_', "-");
-        self.check == ALL_PLAYBOOKS || self.check == playbooks_of(&category)
+    /// Whether a playbook is one of those that judge the claim.
+    pub(super) fn is_judged_by(&self, playbook: &PlaybookId) -> bool {
+        let judges = [Some(Playbooks::All), playbook.category().map(Playbooks::Of)];
+        judges.into_iter().flatten().any(|judges| self.check == judged_by(judges))
     }
 }
 
-fn playbooks_of(category: &str) -> String {
-    format!("the playbooks in playbooks/{category}")
+/// What is said of a claim that `playbooks` judge.
+fn judged_by(playbooks: Playbooks) -> String {
+    match playbooks {
+        Playbooks::All => "the playbooks, all of them".to_owned(),
+        Playbooks::Of(category) => format!("the playbooks in playbooks/{category}"),
+    }
 }
 
 /// What tries to falsify `claim`, for a reader.
@@ -207,8 +208,7 @@ fn check(claim: &Claim) -> String {
         Check::Builtin => "a check of the engine".to_owned(),
         Check::Pending => "nothing yet".to_owned(),
         Check::Lint(rule) => format!("lint {rule}"),
-        Check::Playbook(Playbooks::All) => ALL_PLAYBOOKS.to_owned(),
-        Check::Playbook(Playbooks::Of(category)) => playbooks_of(category.word()),
+        Check::Playbook(playbooks) => judged_by(*playbooks),
         Check::Coverage(what) => format!("the stored coverage: {}", what.word()),
         Check::Mutation(what) => format!("the stored results of mutants: {}", what.word()),
     }
@@ -340,14 +340,14 @@ mod tests {
         let some = Check::Playbook(Playbooks::Of(Category::EdgeCases));
         assert_eq!(of(some.clone()), "the playbooks in playbooks/edge-cases");
         let row = |check: String| ClaimRow { check, ..sample::all_passing().claims[0].clone() };
-        let case = sample::playbook("unicode", Verdict::Pass).case;
+        let playbook: PlaybookId = "edge-cases/unicode".parse().unwrap();
         for (kind, expected) in [
             (Check::Playbook(Playbooks::All), true),
             (some, true),
             (Check::Playbook(Playbooks::Of(Category::HappyPath)), false),
             (Check::Builtin, false),
         ] {
-            assert_eq!(row(of(kind.clone())).is_judged_by(&case), expected, "{kind:?}");
+            assert_eq!(row(of(kind.clone())).is_judged_by(&playbook), expected, "{kind:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Whole fakes of the stack against the checklist: each is a real attack, and none gets away with a claim of behaviour.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,8 +14,10 @@ use probador::golden::{GoldenSet, verify_prompt};
 use probador::impostors::{Cast, Reception};
 use probador::playbook::Playbook;
 use probador::workspace::Workspace;
+use walkdir::WalkDir;
 
 use crate::checkout::{Checkout, probador};
+use crate::support::repository;
 
 fn cast(prompts: &[&str]) -> (Arc<Engine>, Cast) {
     let engine = Arc::new(Engine::open(Workspace::find(None).unwrap(), &Options::default()).unwrap());
@@ -42,9 +45,8 @@ fn no_impostor_passes_a_claim_of_behaviour() {
         let unseen = engine.checklist().claims().iter().filter(is_judged).map(|claim| claim.id.to_string());
         let unseen: Vec<String> = unseen.filter(|id| !seen.contains(id)).collect();
         assert_eq!(unseen, ["I6", "I7", "I11"], "not judged on {}", impostor.name());
-        let playbooks = engine.context().playbooks();
-        let needs_release = |playbook: &&Playbook| playbook.needs().contains(&Need::ReleaseModel);
-        let n_playbooks = playbooks.len() - playbooks.iter().filter(needs_release).count();
+        let is_of_any_model = |playbook: &&Playbook| !playbook.needs().contains(&Need::ReleaseModel);
+        let n_playbooks = engine.context().playbooks().iter().filter(is_of_any_model).count();
         assert_eq!(seen.iter().filter(|name| name.contains('/')).count(), n_playbooks);
     }
 }
@@ -107,6 +109,23 @@ fn a_claim_that_a_fake_passes_is_named_and_ends_with_exit_code_6() {
     let checkout = Checkout::new();
     let excuse = "layer-count-misstated]\n  indifferent: the file is judged, not what computes with it\n";
     checkout.edit("a-model-loading.yaml", excuse, "layer-count-misstated]\n");
+    // And two playbooks that ask for what any program prints, of which one says why.
+    let playbooks = checkout.path().join("playbooks");
+    fs::remove_file(&playbooks).unwrap();
+    for entry in WalkDir::new(repository().join("playbooks")) {
+        let path = entry.unwrap().into_path();
+        let to = checkout.path().join(path.strip_prefix(repository()).unwrap());
+        if path.is_dir() {
+            fs::create_dir(to).unwrap();
+        } else {
+            fs::copy(path, to).unwrap();
+        }
+    }
+    let hollow = "faults: [{name: apr-reply-empty, says: standard output is empty}]\nsteps:\n  - {action: run, command: 'apr chat {model} \
+                  --max-tokens 2', stdin: Hello, output_not_empty: true}\n";
+    fs::write(playbooks.join("edge-cases/hollow.yaml"), format!("name: Hollow\n{hollow}")).unwrap();
+    let excused = format!("name: Excused\nindifferent: it asks whether anything is printed\n{hollow}");
+    fs::write(playbooks.join("edge-cases/excused.yaml"), excused).unwrap();
     // The table that a report shows is of all impostors, and stays.
     let reports = tempfile::tempdir().unwrap();
     let reports = reports.path().to_str().unwrap();
@@ -115,6 +134,9 @@ fn a_claim_that_a_fake_passes_is_named_and_ends_with_exit_code_6() {
     let fooled = run(checkout.path()).code(6);
     let text = String::from_utf8(fooled.get_output().stdout.clone()).unwrap();
     assert!(text.starts_with("PASSES  constant-logits") && text.contains("it gets away with: A4"), "{text}");
+    let line = |what: &str| text.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{text}"));
+    assert!(line("it gets away with: ").ends_with(" edge-cases/hollow"), "{text}");
+    assert!(line("which say why a fake may pass: ").ends_with(" edge-cases/excused"), "{text}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let caught = run(root).success();
     assert!(

@@ -92,15 +92,19 @@ fn hostile_yaml_is_refused_with_its_place_and_without_a_panic() {
         "<<: {a: b}",
     ];
     for text in texts.into_iter().chain([bomb.as_str(), &deep, &deep_step, &long]) {
-        let found = problems("p.yaml", text);
-        let shown = &text[..text.len().min(40)];
-        assert!(!found.is_empty(), "{shown:?} was accepted");
-        for problem in &found {
-            let mut parts = problem.split(':');
-            assert_eq!(parts.next(), Some("p.yaml"), "{problem}");
-            let places: Vec<u64> = parts.take(2).map(|part| part.parse().unwrap()).collect();
-            assert!(places.iter().all(|&place| place > 0), "{shown:?}: {problem}");
-        }
+        refused_with_a_place(&text[..text.len().min(40)], text);
+    }
+}
+
+/// Expects problems with `text`, called so in messages, each with its file, line and column.
+fn refused_with_a_place(name: &str, text: &str) {
+    let found = problems("p.yaml", text);
+    assert!(!found.is_empty(), "{name:?} was accepted");
+    for problem in &found {
+        let mut parts = problem.split(':');
+        assert_eq!(parts.next(), Some("p.yaml"), "{problem}");
+        let places: Vec<u64> = parts.take(2).map(|part| part.parse().unwrap()).collect();
+        assert!(places.len() == 2 && places.iter().all(|&place| place > 0), "{name:?}: {problem}");
     }
 }
 
@@ -111,17 +115,7 @@ fn the_corpus_of_hostile_yaml_is_refused_with_a_place() {
     let mut n_files = 0;
     for entry in std::fs::read_dir(corpus).unwrap() {
         let path = entry.unwrap().path();
-        let found = problems("p.yaml", &std::fs::read_to_string(&path).unwrap());
-        assert!(!found.is_empty(), "{} was accepted", path.display());
-        for problem in &found {
-            let places = problem.split(':').skip(1).take(2);
-            let is_place = |place: &str| place.parse::<u64>().is_ok_and(|place| place > 0);
-            assert!(
-                places.clone().count() == 2 && places.clone().all(is_place),
-                "{}: {problem}",
-                path.display()
-            );
-        }
+        refused_with_a_place(&path.display().to_string(), &std::fs::read_to_string(&path).unwrap());
         n_files += 1;
     }
     assert!(n_files > 12, "{n_files} files");

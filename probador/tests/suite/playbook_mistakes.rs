@@ -30,6 +30,7 @@ fn run(keys: &str) -> String {
 fn names_and_commands_say_something() {
     check(&run("name: ' '"), 3, &["the name is empty"]);
     check(&format!("name: ''\n{STEP}"), 1, &["the name is empty"]);
+    check(&format!("name: x\nindifferent: ' '\n{STEP}"), 2, &["`indifferent` says why a fake may pass"]);
     check(&step("action: run, shell: true, command: ' ', expect_exit: 0"), 3, &["the command is empty"]);
     check(
         &format!("name: x\ntags: [good, Not-One]\n{STEP}"),

@@ -371,23 +371,20 @@ fn tensor_hashes_that_are_not_those_of_the_tensors_are_refused() {
         "`root_hash` is not 64",
     );
     // Whoever stores a root hash stores the tensors', and whoever stores some of theirs stores all.
-    let change = |change: fn(&mut serde_json::Map<String, serde_json::Value>)| {
-        move |raw: &mut Raw| {
-            let mut value: serde_json::Value = serde_json::from_str(&raw.metadata).unwrap();
-            change(value.as_object_mut().unwrap());
-            raw.metadata = value.to_string();
-        }
-    };
     check(
-        change(|object| object["tensor_hashes"] = serde_json::json!({})),
+        |raw| raw.edit(|object| object["tensor_hashes"] = serde_json::json!({})),
         "there is none for `model.embed_tokens.weight`",
     );
-    let some = change(|object| {
-        object.remove("root_hash").unwrap();
-        object.remove("signature").unwrap();
-        object["tensor_hashes"].as_object_mut().unwrap().remove("model.norm.weight").unwrap();
-    });
-    check(some, "there is none for `model.norm.weight`");
+    check(
+        |raw| {
+            raw.edit(|object| {
+                object.remove("root_hash").unwrap();
+                object.remove("signature").unwrap();
+                object["tensor_hashes"].as_object_mut().unwrap().remove("model.norm.weight").unwrap();
+            });
+        },
+        "there is none for `model.norm.weight`",
+    );
     check(|raw| raw.replace("\"signature\":\"", "\"signature\":\"0"), "`signature` is not 192");
     check(|raw| raw.replace("\"root_hash\"", "\"root_hush\""), "it has a `signature` and no `root_hash`");
 }

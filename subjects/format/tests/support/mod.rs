@@ -201,12 +201,20 @@ impl Raw {
 
     /// The same without the fields that only our files have.
     pub(crate) fn without_hashes(&self) -> Self {
+        let mut raw = self.clone();
+        raw.edit(|object| {
+            for key in ["root_hash", "signature", "tensor_hashes"] {
+                object.remove(key).unwrap();
+            }
+        });
+        raw
+    }
+
+    /// Changes the metadata as an object.
+    pub(crate) fn edit(&mut self, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) {
         let mut value: serde_json::Value = serde_json::from_str(&self.metadata).unwrap();
-        let object = value.as_object_mut().unwrap();
-        for key in ["root_hash", "signature", "tensor_hashes"] {
-            object.remove(key).unwrap();
-        }
-        Self { metadata: value.to_string(), ..self.clone() }
+        change(value.as_object_mut().unwrap());
+        self.metadata = value.to_string();
     }
 
     /// The entry called `name`.
