@@ -1,6 +1,8 @@
-//! Results of slow tools are kept in `checklist/`, dated: none may be much older than the commit that relies on
-//! it. The weekly workflow makes them anew.
+//! What fuzzing did is kept in `checklist/fuzz.json`, dated: of every target there is, and not much older than the commit
+//! that relies on it. The weekly workflow makes it anew.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,54 +12,75 @@ use serde::Deserialize;
 const DAY: i64 = 24 * 60 * 60;
 /// Two runs of the weekly workflow and a day.
 const FRESH: i64 = 15 * DAY;
+/// Where targets are defined, a file each.
+const TARGETS: [&str; 2] = ["subjects/fuzz/fuzz_targets", "probador/fuzz/fuzz_targets"];
+/// The one with a fault, in which fuzzing itself is seen to find something.
+const PLANTED: &str = "planted";
+const REMEDY: &str = "run `make fuzz`";
 
-/// The stored results there have to be, and what makes each.
-const STORED: [(&str, &str); 1] = [("checklist/fuzz.json", "make fuzz SECONDS=600")];
-
-/// One stored result; the rest of the file belongs to its tool.
+/// The stored results, as `scripts/fuzz.sh` writes them.
 #[derive(Deserialize)]
-struct Stored {
-    /// When it was made, seconds since 1970.
+#[serde(deny_unknown_fields)]
+struct Fuzzed {
+    /// When they were made, seconds since 1970.
     made_at: i64,
+    /// For how long each target was fuzzed.
+    seconds: u64,
+    /// How often each was called.
+    executions: BTreeMap<String, u64>,
 }
 
-/// What is wrong with a stored result at a commit of the time `commit`.
-fn fault(name: &str, remedy: &str, text: &str, commit: i64) -> Option<String> {
-    match serde_json::from_str::<Stored>(text) {
-        Err(error) => Some(format!("{name}: {error}; run `{remedy}`")),
-        Ok(Stored { made_at }) if commit - made_at > FRESH => Some(format!(
-            "{name}: {} days older than the commit, {} are allowed; run `{remedy}`",
-            (commit - made_at) / DAY,
-            FRESH / DAY
-        )),
-        Ok(_) => None,
+/// What is wrong with stored results of `targets` at a commit of the time `commit`.
+fn fault(text: &str, targets: &BTreeSet<String>, commit: i64) -> Option<String> {
+    let fuzzed: Fuzzed = match serde_json::from_str(text) {
+        Ok(fuzzed) => fuzzed,
+        Err(error) => return Some(format!("{error}; {REMEDY}")),
+    };
+    let age = (commit - fuzzed.made_at) / DAY;
+    if commit - fuzzed.made_at > FRESH {
+        return Some(format!("{age} days older than the commit, {} are allowed; {REMEDY}", FRESH / DAY));
     }
+    let named: BTreeSet<String> = fuzzed.executions.keys().cloned().collect();
+    if named != *targets {
+        return Some(format!("it is of {named:?}, the targets are {targets:?}; {REMEDY}"));
+    }
+    let idle = fuzzed.executions.iter().find(|&(_, &n_executions)| n_executions < fuzzed.seconds);
+    idle.map(|(target, n_executions)| {
+        format!("{target} was called {n_executions} times in {} seconds; {REMEDY}", fuzzed.seconds)
+    })
 }
 
 #[test]
-fn stored_results_are_fresh() {
+fn every_target_was_fuzzed_lately() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut targets = BTreeSet::new();
+    for folder in TARGETS {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            targets.insert(entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    assert!(targets.remove(PLANTED));
     let mut git = Command::new("git");
     let output = git.args(["log", "-1", "--format=%ct"]).current_dir(root).output();
     let time = output.ok().and_then(|output| String::from_utf8(output.stdout).ok()?.trim().parse().ok());
     // In a tree without git, the day it is tested.
     let today = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
-    let commit = time.unwrap_or_else(today);
-    let faults: Vec<String> = STORED
-        .iter()
-        .filter_map(|(name, remedy)| {
-            let text = std::fs::read_to_string(root.join(name)).unwrap_or_default();
-            fault(name, remedy, &text, commit)
-        })
-        .collect();
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let file = "checklist/fuzz.json";
+    let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+    if let Some(fault) = fault(&text, &targets, time.unwrap_or_else(today)) {
+        panic!("{file}: {fault}");
+    }
 }
 
 #[test]
-fn a_missing_and_an_old_result_are_found() {
-    let check = |text: &str, commit: i64| fault("f.json", "make f", text, commit);
-    assert!(check("", 0).unwrap().contains("run `make f`"));
-    let made = r#"{"made_at": 1000, "targets": {}}"#;
+fn what_is_missing_old_of_other_targets_or_idle_is_found() {
+    let targets = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+    let check = |text: &str, commit: i64| fault(text, &targets, commit);
+    assert!(check("", 0).unwrap().ends_with(REMEDY));
+    let made = r#"{"made_at": 1000, "seconds": 60, "executions": {"a": 60, "b": 61}}"#;
     assert_eq!(check(made, 1000 + FRESH), None);
-    assert!(check(made, 1000 + FRESH + DAY).unwrap().contains("16 days older"));
+    assert!(check(made, 1000 + FRESH + DAY).unwrap().starts_with("16 days older"));
+    assert!(check(&made.replace(", \"b\": 61", ""), 1000).unwrap().starts_with("it is of {\"a\"}"));
+    assert!(check(&made.replace("\"b\"", "\"c\""), 1000).unwrap().starts_with("it is of {\"a\", \"c\"}"));
+    assert!(check(&made.replace("61", "59"), 1000).unwrap().starts_with("b was called 59 times in 60 s"));
 }
