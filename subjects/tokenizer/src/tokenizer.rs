@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use tokenizers::Model as _;
 use tokenizers::models::bpe::{BPE, Vocab};
 use unicode_normalization_alignments::UnicodeNormalization as _;
@@ -278,7 +278,12 @@ impl Matcher {
     fn new(tokens: &[&Added], spelling: impl Fn(&str) -> String) -> Result<Self, TokenizerError> {
         let ids: Vec<TokenId> = tokens.iter().map(|token| TokenId(token.id)).collect();
         let spellings = tokens.iter().map(|token| spelling(&token.content));
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(spellings);
+        // For a few patterns the library would build a table of all transitions, in a time that grows with the square of a
+        // pattern's length where a file repeats one character.
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(spellings);
         let automaton = automaton.map_err(|error| TokenizerError::Model(error.to_string()))?;
         Ok(Self { automaton: (!ids.is_empty()).then_some(automaton), ids })
     }

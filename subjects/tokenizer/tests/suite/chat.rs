@@ -273,3 +273,15 @@ fn names_that_a_template_gives_stay_its_own() {
         assert_eq!(segments, [Segment::Text("held compared needle indexed b".to_owned())], "{source}");
     }
 }
+
+#[test]
+fn white_space_is_trimmed_as_python_trims_it() {
+    let tokenizer = tokenizer();
+    // U+001C is white space to Python and to nobody else.
+    let said = "\u{1c} \tx \u{1c}";
+    for (method, expected) in [("strip", "x"), ("lstrip", "x \u{1c}"), ("rstrip", "\u{1c} \tx")] {
+        let source = format!("{{{{ messages[0]['content'].{method}() }}}}");
+        let segments = template(&source).render(&[turn("user", said)], false, &tokenizer).unwrap();
+        assert_eq!(tokenizer.decode(&tokenizer.encode_segments(&segments)), expected, "{method}");
+    }
+}

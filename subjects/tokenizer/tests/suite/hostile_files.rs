@@ -287,3 +287,79 @@ fn empty_token_is_refused() {
         "tokenizer.json: token id 857 is the empty string",
     );
 }
+
+/// The fixture with `part` in place of the value of `key`, as text.
+fn with_text(key: &str, part: &str) -> String {
+    let mut file = crate::support::json("tokenizer.json");
+    file[key] = json!("here");
+    file.to_string().replace("\"here\"", part)
+}
+
+#[test]
+fn sizes_at_their_limits_are_accepted_and_a_byte_more_is_not() {
+    let load =
+        |text: &str| Tokenizer::from_json(text.as_bytes()).map(|_| ()).map_err(|error| error.to_string());
+    let padded = |text: &str, n_bytes: usize| format!("{text}{}", " ".repeat(n_bytes - text.len()));
+    assert_eq!(load(&padded(&fixture("tokenizer.json"), 64 << 20)), Ok(()));
+    assert!(changed(|file| file["model"]["vocab"]["a".repeat(4096)] = json!(9000)).is_ok());
+
+    // A part, blanks inside it counted.
+    let normalizer = |n_bytes: usize| format!("{}}}", padded("{\"type\": \"NFC\"", n_bytes - 1));
+    assert_eq!(load(&with_text("normalizer", &normalizer(64 << 10))), Ok(()));
+    let error = load(&with_text("normalizer", &normalizer((64 << 10) + 1))).unwrap_err();
+    assert!(error.contains("65537") && error.contains("65536"), "{error}");
+
+    // What all added tokens take in the file, then their number, then the length of all of them.
+    let tokens = |texts: &[String]| {
+        let one = crate::support::json("tokenizer.json")["added_tokens"][0].clone();
+        let entry = |(place, text): (usize, &String)| {
+            let mut token = one.clone();
+            token["content"] = json!(text);
+            token["id"] = json!(10_000 + place);
+            token.to_string()
+        };
+        format!("[{}]", texts.iter().enumerate().map(entry).collect::<Vec<_>>().join(","))
+    };
+    let blanks = |n_bytes: usize| {
+        let few = tokens(&["<|x|>".to_owned()]);
+        few.replacen('[', &format!("[{}", " ".repeat(n_bytes - few.len())), 1)
+    };
+    let limit = 2 * (1 << 20) + 16_384 * 256;
+    assert_eq!(load(&with_text("added_tokens", &blanks(limit))), Ok(()));
+    let error = load(&with_text("added_tokens", &blanks(limit + 1))).unwrap_err();
+    assert!(error.contains("length of added_tokens") && error.contains(&limit.to_string()), "{error}");
+    let many: Vec<String> = (0..16_384).map(|place| format!("<|{place}|>")).collect();
+    assert_eq!(load(&with_text("added_tokens", &tokens(&many))), Ok(()));
+    let long = |n_bytes: usize| tokens(&["<".repeat(n_bytes)]);
+    assert_eq!(load(&with_text("added_tokens", &long(1 << 20))), Ok(()));
+    let error = load(&with_text("added_tokens", &long((1 << 20) + 1))).unwrap_err();
+    assert!(error.contains("length of all added tokens"), "{error}");
+}
+
+#[test]
+fn a_version_among_merges_as_lines_is_no_merge_and_anything_else_says_what_was_expected() {
+    let versioned = changed(|file| {
+        file["model"]["merges"].as_array_mut().unwrap().insert(0, json!("#version: 0.2"));
+    });
+    assert_eq!(versioned.unwrap().encode("the same"), tokenizer().encode("the same"));
+    let error = refused(|file| file["model"]["merges"][3] = json!(7)).to_string();
+    assert!(error.contains("expected a merge: two strings"), "{error}");
+    let error = refused(|file| file["model"]["vocab"] = json!([])).to_string();
+    assert!(error.contains("expected an object from token to id"), "{error}");
+}
+
+#[test]
+fn digits_that_stay_together_are_not_implemented() {
+    let digits = |individual: Value| {
+        move |file: &mut Value| {
+            let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": true});
+            let digits = json!({"type": "Digits", "individual_digits": individual});
+            file["pre_tokenizer"]["pretokenizers"] = json!([digits, byte_level]);
+        }
+    };
+    assert!(changed(digits(json!(true))).is_ok());
+    for together in [json!(false), json!("yes")] {
+        let error = refused(digits(together));
+        assert!(matches!(error, TokenizerError::Unsupported { part: "pre_tokenizer", .. }), "{error}");
+    }
+}
