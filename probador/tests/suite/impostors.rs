@@ -14,10 +14,9 @@ use probador::golden::{GoldenSet, verify_prompt};
 use probador::impostors::{Cast, Reception};
 use probador::playbook::Playbook;
 use probador::workspace::Workspace;
-use walkdir::WalkDir;
 
 use crate::checkout::{Checkout, probador};
-use crate::support::repository;
+use crate::support::{copy_folder, repository};
 
 fn cast(prompts: &[&str]) -> (Arc<Engine>, Cast) {
     let engine = Arc::new(Engine::open(Workspace::find(None).unwrap(), &Options::default()).unwrap());
@@ -112,15 +111,7 @@ fn a_claim_that_a_fake_passes_is_named_and_ends_with_exit_code_6() {
     // And two playbooks that ask for what any program prints, of which one says why.
     let playbooks = checkout.path().join("playbooks");
     fs::remove_file(&playbooks).unwrap();
-    for entry in WalkDir::new(repository().join("playbooks")) {
-        let path = entry.unwrap().into_path();
-        let to = checkout.path().join(path.strip_prefix(repository()).unwrap());
-        if path.is_dir() {
-            fs::create_dir(to).unwrap();
-        } else {
-            fs::copy(path, to).unwrap();
-        }
-    }
+    copy_folder(&repository().join("playbooks"), &playbooks, |_| true);
     let hollow = "faults: [{name: apr-reply-empty, says: standard output is empty}]\nsteps:\n  - {action: run, command: 'apr chat {model} \
                   --max-tokens 2', stdin: Hello, output_not_empty: true}\n";
     fs::write(playbooks.join("edge-cases/hollow.yaml"), format!("name: Hollow\n{hollow}")).unwrap();

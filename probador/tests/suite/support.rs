@@ -1,6 +1,7 @@
-//! What tests of commands have in common: where the repository is, copies of the small model, starting the engine, what it
-//! said.
+//! What tests of commands have in common: where the repository is, copies of folders and of the small model, starting the
+//! engine, what it said.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use apr_format::{AprFile, AprWriter, Metadata, Overwrite, TensorSpec};
@@ -36,6 +37,19 @@ pub(crate) fn rewritten(
         writer.write_tensor(&entry.name, &bytes(&file, &entry.name)).unwrap();
     }
     writer.finish().unwrap();
+}
+
+/// Copies the files of the folder `from` for which `is_wanted` holds to the folder `to`, which is made with those inside it.
+pub(crate) fn copy_folder(from: &Path, to: &Path, is_wanted: impl Fn(&Path) -> bool) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.unwrap();
+        let target = to.join(entry.path().strip_prefix(from).unwrap());
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(target).unwrap();
+        } else if is_wanted(entry.path()) {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 /// The engine, started by a user of whom nothing is known.

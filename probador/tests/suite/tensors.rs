@@ -7,7 +7,7 @@ use apr_format::atomic::Overwrite;
 use probador::golden::npy::write_f32;
 use serde_json::Value;
 
-use crate::support::{in_folder, repository, stdout, tiny};
+use crate::support::{copy_folder, in_folder, repository, stdout, tiny};
 
 fn json(assert: &assert_cmd::assert::Assert) -> Value {
     serde_json::from_str(&stdout(assert)).unwrap()
@@ -28,15 +28,7 @@ fn folder(parent: &Path, name: &str, tensors: &[(&str, &[f32])]) {
 
 /// A copy of the small model's goldens in `folder`, without its model.
 fn copy_goldens(folder: &Path) {
-    for entry in walkdir::WalkDir::new(repository().join("golden/tiny")) {
-        let entry = entry.unwrap();
-        let to = folder.join(entry.path().strip_prefix(repository().join("golden/tiny")).unwrap());
-        if entry.file_type().is_dir() {
-            fs::create_dir_all(to).unwrap();
-        } else if entry.file_name() != "tiny.apr" {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
+    copy_folder(&repository().join("golden/tiny"), folder, |file| !file.ends_with("tiny.apr"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use apr_tokenizer::TokenId;
 use probador::golden::GoldenSet;
 use probador::golden::npy::{parse_f32, read_bytes, write_f32};
 
-use crate::support::{engine, repository};
+use crate::support::{copy_folder, engine, repository};
 
 pub(crate) const SLUG: &str = "what_is_2_plus_2";
 pub(crate) const KEY: &str = "model.layers.3.mlp.up_proj";
@@ -27,15 +27,8 @@ impl Checkout {
             symlink(repository().join(shared), folder.path().join(shared)).unwrap();
         }
         let golden = repository().join("golden");
-        for entry in walkdir::WalkDir::new(golden.join("tiny")) {
-            let entry = entry.unwrap();
-            let to = folder.path().join("golden").join(entry.path().strip_prefix(&golden).unwrap());
-            if entry.file_type().is_dir() {
-                fs::create_dir_all(to).unwrap();
-            } else if entry.path().extension().is_none_or(|extension| extension != "new") {
-                fs::copy(entry.path(), to).unwrap();
-            }
-        }
+        let is_kept = |file: &Path| file.extension().is_none_or(|extension| extension != "new");
+        copy_folder(&golden.join("tiny"), &folder.path().join("golden/tiny"), is_kept);
         for file in ["models.yaml", "golden-trace.yaml"] {
             fs::copy(golden.join(file), folder.path().join("golden").join(file)).unwrap();
         }
